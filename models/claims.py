@@ -1,0 +1,218 @@
+"""Taking jobs: the claim, its fencing token, and the heartbeats that keep it alive."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.group_commit import Transaction
+from models.states import CLAIMABLE, Event, State, next_state
+from models.tables import jobs, workers
+
+__all__ = ["Claim", "ClaimRequest", "Worker", "beat", "lost_claims", "sign_off", "write_claims"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """A worker asks for one job."""
+
+    job_id: str
+    worker_id: str
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job in a worker's hands; only a settle with this fence counts."""
+
+    job_id: str
+    kind: str
+    backend: str
+    fence: int
+    attempt: int
+    claims: int
+    sealed: bytes | None
+    bucket: str | None
+    policy_version: str
+    subject: str | None
+    consent_ref: str | None
+    expires_at: dt.datetime | None
+    created_at: dt.datetime
+    claimed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker process."""
+
+    id: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    started_at: dt.datetime
+
+
+def write_claims(transaction: Transaction, requests: Sequence[ClaimRequest]) -> list[Claim | None]:
+    """Claim what is due and free, as a group commit write.
+
+    Returns:
+        A claim, or None: settled, claimed by another worker, not due, or past its expiry (which
+        is settled as ``expired`` on the spot).
+    """
+    now = max(request.at for request in requests)
+    claims: dict[tuple[str, str], Claim] = {}
+    for worker_id in dict.fromkeys(request.worker_id for request in requests):
+        wanted = {request.job_id for request in requests if request.worker_id == worker_id}
+        for claim in _claim(transaction.connection, wanted, worker_id, now):
+            claims[claim.job_id, worker_id] = claim
+    if len(claims) < len(requests):
+        expire(transaction.connection, now, {request.job_id for request in requests})
+    # A job that is asked for twice in one batch is given out once.
+    return [claims.pop((request.job_id, request.worker_id), None) for request in requests]
+
+
+def _claim(
+    connection: Connection, job_ids: Collection[str], worker_id: str, now: dt.datetime
+) -> list[Claim]:
+    free = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.id.in_(job_ids),
+            jobs.c.state.in_(CLAIMABLE),
+            jobs.c.run_at <= now,
+            or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(free))
+        .values(
+            state=State.RUNNING,
+            attempts=jobs.c.attempts + 1,
+            claims=jobs.c.claims + 1,
+            fence=jobs.c.fence + 1,
+            claimed_by=worker_id,
+            claimed_at=now,
+            updated_at=now,
+        )
+        .returning(
+            jobs.c.id,
+            jobs.c.kind,
+            jobs.c.backend,
+            jobs.c.fence,
+            jobs.c.attempts,
+            jobs.c.claims,
+            jobs.c.sealed,
+            jobs.c.bucket,
+            jobs.c.policy_version,
+            jobs.c.subject,
+            jobs.c.consent_ref,
+            jobs.c.expires_at,
+            jobs.c.created_at,
+        )
+    )
+    return [
+        Claim(
+            job_id=row.id,
+            kind=row.kind,
+            backend=row.backend,
+            fence=row.fence,
+            attempt=row.attempts,
+            claims=row.claims,
+            sealed=row.sealed,
+            bucket=row.bucket,
+            policy_version=row.policy_version,
+            subject=row.subject,
+            consent_ref=row.consent_ref,
+            expires_at=row.expires_at,
+            created_at=row.created_at,
+            claimed_at=now,
+        )
+        for row in rows
+    ]
+
+
+def expire(
+    connection: Connection,
+    now: dt.datetime,
+    job_ids: Collection[str] | None = None,
+    *,
+    limit: int = 1000,
+) -> int:
+    """Settle waiting jobs whose lifetime is over, and erase their payloads.
+
+    Args:
+        job_ids: Only these; else any, at most ``limit`` of them.
+
+    Returns:
+        How many expired.
+    """
+    due = select(jobs.c.id).where(
+        jobs.c.state.in_([state for state in CLAIMABLE | {State.SCHEDULED}]),
+        jobs.c.expires_at <= now,
+    )
+    due = due.where(jobs.c.id.in_(job_ids)) if job_ids is not None else due.limit(limit)
+    return connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(due.with_for_update(skip_locked=True)))
+        .values(
+            state=next_state(State.QUEUED, Event.EXPIRE),
+            reason="expired",
+            sealed=None,
+            settled_at=now,
+            updated_at=now,
+        )
+    ).rowcount
+
+
+def beat(connection: Connection, worker: Worker, *, now: dt.datetime) -> None:
+    """Show that a worker lives: one row for all its claims."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(
+        insert(workers)
+        .values(
+            id=worker.id,
+            host=worker.host,
+            pid=worker.pid,
+            queues=list(worker.queues),
+            started_at=worker.started_at,
+            seen_at=now,
+            beats=1,
+        )
+        .on_conflict_do_update(
+            index_elements=[workers.c.id], set_={"seen_at": now, "beats": workers.c.beats + 1}
+        )
+    )
+
+
+def sign_off(connection: Connection, worker_id: str, *, now: dt.datetime) -> None:
+    """A worker stops, or was seen to be dead: its claims are orphans from now on."""
+    connection.execute(
+        update(workers)
+        .where(workers.c.id == worker_id, workers.c.stopped_at.is_(None))
+        .values(stopped_at=now)
+    )
+
+
+def lost_claims(
+    connection: Connection, worker_id: str, held: Collection[str], *, before: dt.datetime
+) -> list[tuple[str, int]]:
+    """Claims that stand under a worker's name but never reached it, as (job id, fence).
+
+    That happens when the connection dies while a claim is being committed.
+    """
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.fence).where(
+            and_(
+                jobs.c.state == State.RUNNING,
+                jobs.c.claimed_by == worker_id,
+                jobs.c.claimed_at < before,
+            )
+        )
+    )
+    return [(row.id, row.fence) for row in rows if row.id not in held]

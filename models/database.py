@@ -1,0 +1,98 @@
+"""Opening a database, SQLite or PostgreSQL, with the same promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from models.errors import ConfigurationError, DatabaseUnavailable
+
+__all__ = ["WRITES", "is_current", "migrate", "open_database"]
+
+WRITES = {"zjj_writes": True}
+"""Execution options of a connection that will write: SQLite then locks at BEGIN, not midway."""
+
+_BUSY_SECONDS = 5
+
+
+def open_database(url: str) -> Engine:
+    """An engine for ``sqlite:///file`` or ``postgresql://…`` (psycopg 3).
+
+    SQLite runs in WAL mode with foreign keys on. Statement parameters never show in errors.
+
+    Raises:
+        ConfigurationError: The URL is neither.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError("ZJJ_DATABASE_URL is not a database URL") from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,
+            pool_pre_ping=False,
+            connect_args={"connect_timeout": 3, "options": "-c timezone=UTC"},
+        )
+    if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise ConfigurationError(
+            "ZJJ_DATABASE_URL must be sqlite:///path/to/file or postgresql://user@host/name"
+        )
+    engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    # The driver must not open transactions on its own: _begin_sqlite does, with the right lock.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("zjj_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest revision; several processes may try at once.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached.
+    """
+    config = _alembic()
+    try:
+        with engine.connect().execution_options(**WRITES) as connection:
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7077001)")
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise DatabaseUnavailable(
+            f"cannot migrate the database ({type(error.orig).__name__})"
+        ) from None
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the schema is at the newest revision."""
+    newest = ScriptDirectory.from_config(_alembic()).get_current_head()
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() == newest

@@ -1,0 +1,217 @@
+"""Many threads' small writes, one transaction: the price of durability, shared.
+
+A worker's threads each need three durable writes a job (claim, disclosure, settle). Committed one
+by one they would cost more than the job itself, so every process has one writer thread: whatever
+has been handed in while the previous transaction was being committed goes into the next. Nobody
+waits for company: an idle writer commits a lone write at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from models.database import WRITES
+from models.errors import DatabaseUnavailable, ZjjError
+
+__all__ = ["GroupCommit", "Transaction", "Write"]
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+_LARGEST_BATCH = 256
+_RECONNECTS = 3
+_RECONNECT_SECONDS = 0.05
+
+
+class Transaction:
+    """A transaction in progress, as the writes of one batch see it."""
+
+    __slots__ = ("_after_commit", "connection")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._after_commit: dict[object, Callable[[], None]] = {}
+
+    def after_commit(self, key: object, action: Callable[[], None]) -> None:
+        """Run ``action`` once the transaction stands; a later one under the same key replaces it."""
+        self._after_commit[key] = action
+
+    def committed(self) -> None:
+        for action in self._after_commit.values():
+            action()
+
+
+Write = Callable[[Transaction, Sequence[P]], Sequence[R]]
+"""Stores a batch of items and returns one result for each, in order.
+
+It must be idempotent for the same items: when the connection dies during COMMIT nobody knows
+whether the batch stands, and it is written again.
+"""
+
+
+class GroupCommit:
+    """The writer thread of one process.
+
+    Args:
+        engine: Where to write; one of its connections is kept for the writer.
+        name: Name of the thread, for debuggers.
+        on_doubt: Called when a batch was given up without knowing whether it stands.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        name: str = "group-commit",
+        on_doubt: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._on_doubt = on_doubt
+        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._connection: Connection | None = None
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, write: Write[P, R], item: P) -> Future[R]:
+        """Hand in one item; the future holds its result once it is durable.
+
+        The future raises what ``write`` raised for this item, or DatabaseUnavailable.
+        """
+        future: Future[R] = Future()
+        with self._closing:
+            if self._closed:
+                raise DatabaseUnavailable("this process no longer writes")
+            self._queue.put(_Entry(write, item, future))
+        return future
+
+    def run(self, write: Write[P, R], item: P) -> R:
+        """:meth:`submit`, and wait for the result."""
+        return self.submit(write, item).result()
+
+    def close(self) -> None:
+        """Write what has been handed in, then stop. Safe to call twice."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            batch = [entry]
+            while len(batch) < _LARGEST_BATCH and not self._queue.empty():
+                following = self._queue.get()
+                if following is None:
+                    self._queue.put(None)
+                    break
+                batch.append(following)
+            self._settle(batch)
+        self._disconnect()
+
+    def _settle(self, batch: list[_Entry]) -> None:
+        try:
+            self._write_reconnecting(batch)
+        except DatabaseUnavailable as error:
+            for entry in batch:
+                entry.future.set_exception(error)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].future.set_exception(_without_parameters(error))
+            else:
+                # One bad item must not take its neighbours along.
+                for entry in batch:
+                    self._settle([entry])
+        else:
+            for entry in batch:
+                entry.resolve()
+
+    def _write_reconnecting(self, batch: list[_Entry]) -> None:
+        in_doubt = False
+        for remaining in reversed(range(_RECONNECTS)):
+            committing = False
+            try:
+                connection = self._connect()
+                with connection.begin():
+                    transaction = Transaction(connection)
+                    for write, entries in _by_write(batch):
+                        results = write(transaction, [entry.item for entry in entries])
+                        for entry, result in zip(entries, results, strict=True):
+                            entry.result = result
+                    committing = True
+                transaction.committed()
+            except (OperationalError, InterfaceError) as error:
+                in_doubt = in_doubt or committing
+                self._disconnect()
+                if remaining and _may_pass(error):
+                    time.sleep(_RECONNECT_SECONDS)
+                    continue
+                if in_doubt:
+                    self._on_doubt()
+                raise DatabaseUnavailable(
+                    f"the database did not take the write ({type(error.orig).__name__})"
+                ) from None
+            return
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect().execution_options(**WRITES)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except DBAPIError:
+                pass
+
+
+class _Entry:
+    __slots__ = ("future", "item", "result", "write")
+
+    def __init__(self, write: Write[Any, Any], item: object, future: Future[Any]) -> None:
+        self.write = write
+        self.item = item
+        self.future = future
+        self.result: object = None
+
+    def resolve(self) -> None:
+        if isinstance(self.result, ZjjError):
+            self.future.set_exception(self.result)
+        else:
+            self.future.set_result(self.result)
+
+
+def _by_write(batch: list[_Entry]) -> list[tuple[Write[Any, Any], list[_Entry]]]:
+    groups: dict[Write[Any, Any], list[_Entry]] = {}
+    for entry in batch:
+        groups.setdefault(entry.write, []).append(entry)
+    return list(groups.items())
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Whether a fresh connection could help at once: a lost one, a deadlock, a short lock."""
+    if error.connection_invalidated:
+        return True
+    return getattr(error.orig, "sqlstate", None) in {"40001", "40P01", "57P01", "57P02", "57P03"}
+
+
+def _without_parameters(error: Exception) -> Exception:
+    """A database error keeps its driver's class but loses the text, which may quote values."""
+    if isinstance(error, DBAPIError):
+        return DatabaseUnavailable(
+            f"the database refused the write ({type(error.orig).__name__})", code="database.refused"
+        )
+    return error

@@ -1,0 +1,42 @@
+"""Keyed digests: equal things can be recognised, nothing can be read back.
+
+Plain hashes of phone numbers are reversible by enumeration, so every digest here is an
+HMAC-SHA256 under a key that never enters the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+from models.keys import derive_key
+from models.payloads import encode_payload
+from models.pii import Personal, reveal
+
+__all__ = ["Pseudonyms"]
+
+
+class Pseudonyms:
+    """Digests for subjects, idempotency keys and payloads, each under its own key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._subject = derive_key(key, "subject")
+        self._idempotency = derive_key(key, "idempotency key")
+        self._fingerprint = derive_key(key, "payload fingerprint")
+
+    def subject(self, value: Personal) -> str:
+        """The pseudonym under which a person's jobs and disclosures are found again."""
+        return _digest(self._subject, f"{value.category}\n{reveal(value)}".encode())
+
+    def idempotency_key(self, backend: str, kind: str, key: str) -> str:
+        """Digest of a caller's key, which might itself carry something personal."""
+        return _digest(self._idempotency, f"{backend}\n{kind}\n{key}".encode())
+
+    def fingerprint(self, kind: str, payload: Mapping[str, object]) -> str:
+        """Digest of a payload: tells whether a repeated key came with the same content."""
+        return _digest(self._fingerprint, kind.encode() + b"\n" + encode_payload(payload))
+
+
+def _digest(key: bytes, content: bytes) -> str:
+    return hmac.new(key, content, hashlib.sha256).hexdigest()

@@ -1,0 +1,218 @@
+"""The tables. Columns hold ids, codes, times and pseudonyms; personal data only sealed."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+
+__all__ = [
+    "UtcDateTime",
+    "api_keys",
+    "attempts",
+    "data_keys",
+    "disclosure_results",
+    "disclosures",
+    "jobs",
+    "ledger_heads",
+    "metadata",
+    "workers",
+]
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(column_0_N_label)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[dt.datetime]):
+    """Aware UTC datetimes on every database; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise TypeError("a naive datetime has no place in the database")
+        return value if value is None else value.astimezone(dt.UTC)
+
+    def process_result_value(
+        self, value: dt.datetime | None, dialect: Dialect
+    ) -> dt.datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+_Id = String(32)
+_Code = String(96)
+_Digest = String(64)
+_Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("queue", String(32), nullable=False),
+    Column("backend", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("sealed", LargeBinary),
+    Column("bucket", String(10)),
+    Column("policy_version", String(32), nullable=False),
+    Column("subject", _Digest),
+    Column("consent_ref", String(128)),
+    Column("idempotency", _Digest),
+    Column("fingerprint", _Digest, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("claims", Integer, nullable=False, default=0),
+    Column("fence", Integer, nullable=False, default=0),
+    Column("claimed_by", _Id),
+    Column("claimed_at", UtcDateTime),
+    Column("run_at", UtcDateTime, nullable=False),
+    Column("dispatched_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("settled_at", UtcDateTime),
+    Column("reason", _Code),
+    Column("provider_code", _Code),
+    Column("result", _Json),
+    UniqueConstraint("backend", "kind", "idempotency"),
+)
+
+
+def _live_index(name: str, column: str, states: str) -> Index:
+    """An index over the few rows that are not settled, so it stays small for ever."""
+    where = text(f"state IN ({states})")
+    return Index(name, jobs.c[column], postgresql_where=where, sqlite_where=where)
+
+
+_live_index("ix_jobs_due", "run_at", "'scheduled', 'queued', 'retrying'")
+_live_index("ix_jobs_expiring", "expires_at", "'scheduled', 'queued', 'retrying'")
+_live_index("ix_jobs_claimed_by", "claimed_by", "'running'")
+Index("ix_jobs_subject", jobs.c.subject)
+Index("ix_jobs_bucket", jobs.c.bucket)
+Index("ix_jobs_settled_at", jobs.c.settled_at)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", _Id, primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("worker_id", _Id, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("counted", Boolean, nullable=False),
+    Column("code", _Code),
+    Column("provider_code", _Code),
+    Column("milliseconds", Float, nullable=False),
+)
+
+disclosures = Table(
+    "disclosures",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("job_id", _Id, nullable=False, index=True),
+    Column("kind", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("operation", String(64), nullable=False),
+    Column("recipient", String(64), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("clauses", _Json, nullable=False),
+    Column("policy_version", String(32), nullable=False),
+    Column("categories", _Json, nullable=False),
+    Column("stripped", _Json, nullable=False),
+    Column("subject", _Digest, index=True),
+    Column("consent_ref", String(128)),
+    Column("verdict", String(16), nullable=False),
+    Column("reason", _Code),
+    Column("at", UtcDateTime, nullable=False),
+    Column("writer", _Id, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("mac", _Digest, nullable=False),
+    UniqueConstraint("writer", "seq"),
+    Index("ix_disclosures_recipient_at", "recipient", "at"),
+)
+
+disclosure_results = Table(
+    "disclosure_results",
+    metadata,
+    Column("disclosure_id", _Id, nullable=False, index=True),
+    Column("result", String(16), nullable=False),
+    Column("http_status", Integer),
+    Column("provider_code", _Code),
+    Column("provider_request_id", String(128)),
+    Column("at", UtcDateTime, nullable=False),
+    Column("milliseconds", Float, nullable=False),
+    Column("writer", _Id, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("mac", _Digest, nullable=False),
+)
+
+ledger_heads = Table(
+    "ledger_heads",
+    metadata,
+    Column("writer", _Id, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("mac", _Digest, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("queues", _Json, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("beats", BigInteger, nullable=False),
+    Column("stopped_at", UtcDateTime),
+)
+
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("bucket", String(10), primary_key=True),
+    Column("wrapped", LargeBinary),
+    Column("master_key", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("destroyed_at", UtcDateTime),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("backend", String(64), nullable=False),
+    Column("digest", _Digest, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)

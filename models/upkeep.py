@@ -1,0 +1,229 @@
+"""What keeps jobs moving when something failed: due jobs, lost dispatches, orphans, old rows.
+
+Every function is one short transaction's work, safe to run from many workers at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+
+from models.disclosures import Verdict
+from models.sealing import bucket_of, destroy_bucket
+from models.states import SETTLED, State
+from models.tables import attempts, data_keys, disclosure_results, disclosures, jobs, workers
+
+__all__ = [
+    "Orphan",
+    "WorkerRow",
+    "count_waiting",
+    "destroy_past_buckets",
+    "find_orphans",
+    "forget_dispatch",
+    "list_workers",
+    "promote_due",
+    "prune_jobs",
+    "prune_workers",
+    "take_undispatched",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """A running job whose worker is gone."""
+
+    job_id: str
+    fence: int
+    attempt: int
+    claims: int
+    worker_id: str
+    claimed_at: dt.datetime
+    open_disclosures: tuple[str, ...]
+    """Ids of disclosures whose bytes may have left: non-empty means the outcome is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """A worker as the database knows it."""
+
+    id: str
+    host: str
+    pid: int
+    beats: int
+    seen_at: dt.datetime
+    stopped_at: dt.datetime | None
+
+
+def promote_due(
+    connection: Connection, *, now: dt.datetime, limit: int = 500
+) -> list[tuple[str, str]]:
+    """Queue scheduled and retrying jobs whose time has come; returns (job id, queue) to dispatch."""
+    due = (
+        select(jobs.c.id)
+        .where(jobs.c.state.in_([State.SCHEDULED, State.RETRYING]), jobs.c.run_at <= now)
+        .order_by(jobs.c.run_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(due))
+        .values(state=State.QUEUED, dispatched_at=now, updated_at=now)
+        .returning(jobs.c.id, jobs.c.queue)
+    )
+    return [(row.id, row.queue) for row in rows]
+
+
+def take_undispatched(
+    connection: Connection,
+    queue: str,
+    *,
+    before: dt.datetime | None,
+    now: dt.datetime,
+    limit: int = 500,
+) -> list[str]:
+    """Queued jobs of a queue that need dispatching again, oldest first.
+
+    Args:
+        before: Also those last dispatched before this instant; None for only those whose dispatch
+            is known to have failed.
+    """
+    lost: ColumnElement[bool] = jobs.c.dispatched_at.is_(None)
+    if before is not None:
+        lost = or_(lost, jobs.c.dispatched_at < before)
+    waiting = (
+        select(jobs.c.id)
+        .where(jobs.c.state == State.QUEUED, jobs.c.queue == queue, lost)
+        .order_by(jobs.c.run_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(waiting))
+        .values(dispatched_at=now)
+        .returning(jobs.c.id, jobs.c.run_at)
+    )
+    return [row.id for row in sorted(rows, key=lambda row: row.run_at)]
+
+
+def forget_dispatch(connection: Connection, job_ids: Collection[str]) -> None:
+    """Note that the dispatch of these jobs failed."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(job_ids), jobs.c.state == State.QUEUED)
+        .values(dispatched_at=None)
+    )
+
+
+def list_workers(connection: Connection) -> list[WorkerRow]:
+    """All workers that the database remembers."""
+    columns = workers.c
+    rows = connection.execute(
+        select(
+            columns.id,
+            columns.host,
+            columns.pid,
+            columns.beats,
+            columns.seen_at,
+            columns.stopped_at,
+        )
+    ).mappings()
+    return [WorkerRow(**row) for row in rows]
+
+
+def find_orphans(
+    connection: Connection, live_workers: Collection[str], *, limit: int = 200
+) -> list[Orphan]:
+    """Running jobs that no live worker holds."""
+    rows = connection.execute(
+        select(
+            jobs.c.id,
+            jobs.c.fence,
+            jobs.c.attempts,
+            jobs.c.claims,
+            jobs.c.claimed_by,
+            jobs.c.claimed_at,
+        )
+        .where(jobs.c.state == State.RUNNING, jobs.c.claimed_by.not_in(live_workers))
+        .order_by(jobs.c.claimed_at)
+        .limit(limit)
+    ).all()
+    opened: dict[str, list[str]] = {}
+    if rows:
+        fences = {row.id: row.fence for row in rows}
+        for row in connection.execute(
+            select(disclosures.c.id, disclosures.c.job_id, disclosures.c.fence)
+            .outerjoin(disclosure_results, disclosure_results.c.disclosure_id == disclosures.c.id)
+            .where(
+                disclosures.c.job_id.in_(list(fences)),
+                disclosures.c.verdict == Verdict.ADMITTED,
+                disclosure_results.c.disclosure_id.is_(None),
+            )
+        ):
+            if row.fence == fences[row.job_id]:
+                opened.setdefault(row.job_id, []).append(row.id)
+    return [
+        Orphan(
+            job_id=row.id,
+            fence=row.fence,
+            attempt=row.attempts,
+            claims=row.claims,
+            worker_id=row.claimed_by,
+            claimed_at=row.claimed_at,
+            open_disclosures=tuple(opened.get(row.id, ())),
+        )
+        for row in rows
+    ]
+
+
+def destroy_past_buckets(connection: Connection, *, now: dt.datetime) -> list[str]:
+    """Destroy the keys of buckets whose day is over; returns the buckets."""
+    past = connection.scalars(
+        select(data_keys.c.bucket).where(
+            data_keys.c.bucket < bucket_of(now), data_keys.c.destroyed_at.is_(None)
+        )
+    ).all()
+    for bucket in past:
+        destroy_bucket(connection, bucket, now=now)
+    return list(past)
+
+
+def prune_jobs(connection: Connection, *, settled_before: dt.datetime, limit: int = 500) -> int:
+    """Delete long settled jobs and their attempts; disclosures stay, they have their own term.
+
+    Unknown jobs are never pruned: they wait for somebody.
+    """
+    old = connection.scalars(
+        select(jobs.c.id)
+        .where(
+            jobs.c.state.in_([state for state in SETTLED if state is not State.UNKNOWN]),
+            jobs.c.settled_at < settled_before,
+        )
+        .limit(limit)
+    ).all()
+    if old:
+        connection.execute(delete(attempts).where(attempts.c.job_id.in_(old)))
+        connection.execute(delete(jobs).where(jobs.c.id.in_(old)))
+    return len(old)
+
+
+def prune_workers(connection: Connection, *, silent_since: dt.datetime) -> int:
+    """Delete rows of workers that are gone for good and hold nothing."""
+    holding = select(jobs.c.claimed_by).where(jobs.c.state == State.RUNNING)
+    return connection.execute(
+        delete(workers).where(workers.c.seen_at < silent_since, workers.c.id.not_in(holding))
+    ).rowcount
+
+
+def count_waiting(connection: Connection) -> dict[tuple[str, str], int]:
+    """How many unsettled jobs there are, by (queue, state)."""
+    rows = connection.execute(
+        select(jobs.c.queue, jobs.c.state, func.count())
+        .where(jobs.c.state.not_in(SETTLED))
+        .group_by(jobs.c.queue, jobs.c.state)
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
