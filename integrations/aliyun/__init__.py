@@ -1,0 +1,1 @@
+"""Aliyun: text messages (Dysmsapi)."""
