@@ -1,0 +1,5 @@
+"""What is done: one module for each kind of job, with its payload, handler and retry rule."""
+
+from tasks.sms_code import SmsCode
+
+__all__ = ["SmsCode"]

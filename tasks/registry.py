@@ -1,0 +1,38 @@
+"""All kinds of jobs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tasks.payload import Payload
+from tasks.sms_code import SMS_CODE
+from tasks.task import Task, UnknownKind
+
+__all__ = ["TASKS", "task_for", "task_named"]
+
+TASKS: Mapping[str, Task] = MappingProxyType({task.kind: task for task in (SMS_CODE,)})
+
+
+def task_named(kind: str) -> Task:
+    """The task of a kind.
+
+    Raises:
+        UnknownKind: This version has none of that name.
+    """
+    try:
+        return TASKS[kind]
+    except KeyError:
+        raise UnknownKind("this version knows no such kind of job") from None
+
+
+def task_for(payload: Payload) -> Task:
+    """The task that a payload belongs to.
+
+    Raises:
+        UnknownKind: It belongs to none.
+    """
+    for task in TASKS.values():
+        if type(payload) is task.payload:
+            return task
+    raise UnknownKind(f"{type(payload).__name__} is the payload of no task")
