@@ -1,0 +1,76 @@
+"""What the sandbox's providers know of their customer."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["SCENE_TEMPLATES", "AccessKey", "SandboxConfig", "Template"]
+
+SCENE_TEMPLATES = {
+    "register": "SMS_164000001",
+    "login": "SMS_164000002",
+    "reset_password": "SMS_164000003",
+    "bind_phone": "SMS_164000004",
+    "change_phone": "SMS_164000005",
+}
+"""The sandbox's own template for each scene of a code."""
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AccessKey(_Part):
+    """An Aliyun access key; a temporary one has a token."""
+
+    secret: str = Field(repr=False)
+    security_token: str | None = Field(default=None, repr=False)
+
+
+class Template(_Part):
+    """An approved text with ``${variables}``.
+
+    Codes take 4 to 6 letters and digits for each variable, notices 1 to 35 characters.
+    """
+
+    text: str
+    kind: Literal["code", "notice"] = "code"
+
+    @functools.cached_property
+    def variables(self) -> frozenset[str]:
+        """The names between the braces."""
+        return frozenset(_VARIABLE.findall(self.text))
+
+    def fill(self, values: dict[str, str]) -> str:
+        """The text with every variable replaced."""
+        return _VARIABLE.sub(lambda match: values[match[1]], self.text)
+
+
+def _templates() -> dict[str, Template]:
+    code = "您的验证码是${code},5分钟内有效,请勿告诉他人。"
+    return {
+        **{name: Template(text=code) for name in SCENE_TEMPLATES.values()},
+        "SMS_164000009": Template(text="服务通知:事件编号${incident}。", kind="notice"),
+    }
+
+
+class SandboxConfig(_Part):
+    """Everything that a real provider would have on file, with defaults that just work."""
+
+    access_keys: dict[str, AccessKey] = {"sandbox-key": AccessKey(secret="sandbox-secret")}  # noqa: S106  # opens nothing but the sandbox
+    sign_names: frozenset[str] = frozenset({"钟久久"})
+    templates: dict[str, Template] = Field(default_factory=_templates)
+    limits: bool = True
+    """Whether one number gets no more than Aliyun's 1 a minute, 5 an hour, 10 a day."""
+    latency_ms: float = Field(default=0, ge=0)
+    """Milliseconds from the last byte of a request to the first of its reply."""
+    delivery_seconds: float = Field(default=0, ge=0)
+    """Until then a text is still on its way."""
+    journal_size: int = Field(default=100_000, ge=1)
+    """Requests remembered in detail; they are counted without end."""
