@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from models.errors import ConfigurationError, DatabaseUnavailable
 
-__all__ = ["WRITES", "is_current", "migrate", "open_database"]
+__all__ = ["WRITES", "is_current", "migrate", "open_database", "writing"]
 
 WRITES = {"zjj_writes": True}
 """Execution options of a connection that will write: SQLite then locks at BEGIN, not midway."""
@@ -65,6 +67,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A short transaction that will write."""
+    with engine.connect().execution_options(**WRITES) as connection, connection.begin():
+        yield connection
+
+
 def _alembic() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -79,12 +88,11 @@ def migrate(engine: Engine) -> None:
     """
     config = _alembic()
     try:
-        with engine.connect().execution_options(**WRITES) as connection:
-            with connection.begin():
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7077001)")
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+        with engine.connect().execution_options(**WRITES) as connection, connection.begin():
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7077001)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     except DBAPIError as error:
         raise DatabaseUnavailable(
             f"cannot migrate the database ({type(error.orig).__name__})"

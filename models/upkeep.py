@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, update
 
 from models.disclosures import Verdict
 from models.sealing import bucket_of, destroy_bucket
@@ -19,6 +19,9 @@ from models.tables import attempts, data_keys, disclosure_results, disclosures, 
 __all__ = [
     "Orphan",
     "WorkerRow",
+    "any_due",
+    "any_expired",
+    "any_undispatched",
     "count_waiting",
     "destroy_past_buckets",
     "find_orphans",
@@ -57,6 +60,34 @@ class WorkerRow:
     stopped_at: dt.datetime | None
 
 
+def any_due(connection: Connection, *, now: dt.datetime) -> bool:
+    """Whether :func:`promote_due` would find something; a read that locks nothing."""
+    return _any(
+        connection,
+        jobs.c.state.in_([State.SCHEDULED, State.RETRYING]) & (jobs.c.run_at <= now),
+    )
+
+
+def any_undispatched(connection: Connection, queue: str, *, before: dt.datetime) -> bool:
+    """Whether :func:`take_undispatched` would find something; a read that locks nothing."""
+    return _any(connection, _undispatched(queue, before))
+
+
+def any_expired(connection: Connection, *, now: dt.datetime) -> bool:
+    """Whether a waiting job's lifetime is over; a read that locks nothing."""
+    waiting = jobs.c.state.in_([State.SCHEDULED, State.QUEUED, State.RETRYING])
+    return _any(connection, waiting & (jobs.c.expires_at <= now))
+
+
+def _any(connection: Connection, condition: ColumnElement[bool]) -> bool:
+    return connection.execute(select(literal(1)).where(condition).limit(1)).first() is not None
+
+
+def _undispatched(queue: str, before: dt.datetime) -> ColumnElement[bool]:
+    lost = or_(jobs.c.dispatched_at.is_(None), jobs.c.dispatched_at < before)
+    return (jobs.c.state == State.QUEUED) & (jobs.c.queue == queue) & lost
+
+
 def promote_due(
     connection: Connection, *, now: dt.datetime, limit: int = 500
 ) -> list[tuple[str, str]]:
@@ -78,25 +109,14 @@ def promote_due(
 
 
 def take_undispatched(
-    connection: Connection,
-    queue: str,
-    *,
-    before: dt.datetime | None,
-    now: dt.datetime,
-    limit: int = 500,
+    connection: Connection, queue: str, *, before: dt.datetime, now: dt.datetime, limit: int = 500
 ) -> list[str]:
-    """Queued jobs of a queue that need dispatching again, oldest first.
-
-    Args:
-        before: Also those last dispatched before this instant; None for only those whose dispatch
-            is known to have failed.
+    """Queued jobs of a queue to be dispatched again, oldest first: those whose dispatch is known to
+    have failed, and those last dispatched before ``before``.
     """
-    lost: ColumnElement[bool] = jobs.c.dispatched_at.is_(None)
-    if before is not None:
-        lost = or_(lost, jobs.c.dispatched_at < before)
     waiting = (
         select(jobs.c.id)
-        .where(jobs.c.state == State.QUEUED, jobs.c.queue == queue, lost)
+        .where(_undispatched(queue, before))
         .order_by(jobs.c.run_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -14,4 +14,8 @@ class Payload(BaseModel):
 
     def held(self) -> dict[str, object]:
         """The fields that are set, personal values still in their types."""
-        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        return {
+            name: value
+            for name in type(self).model_fields
+            if (value := getattr(self, name)) is not None
+        }

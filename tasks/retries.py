@@ -40,6 +40,6 @@ class RetryRule:
         if attempt >= self.attempts:
             return None
         ceiling = min(self.cap, self.base * 2 ** (attempt - 1))
-        pause = (draw or random).uniform(0, ceiling)  # noqa: S311 - spreading load, no secret
+        pause = (draw or random).uniform(0, ceiling)
         run_at = now + dt.timedelta(seconds=max(pause, retry_after or 0))
         return None if expires_at is not None and run_at >= expires_at else run_at

@@ -36,7 +36,7 @@ class SmsCode(Payload):
     )
 
 
-def _send(payload: SmsCode, attempt: Attempt, context: Context) -> Outcome:
+def _send(_payload: SmsCode, attempt: Attempt, context: Context) -> Outcome:
     receipt = context.sms.send_code(attempt)
     return succeeded(provider_code=receipt.provider_code, **receipt.fields)
 

@@ -15,6 +15,7 @@ from tasks.retries import RetryRule
 
 if TYPE_CHECKING:
     from integrations.receipt import Receipt
+
     from models.attempts import Attempt
 
 __all__ = ["Context", "Queue", "SmsSender", "Task", "UnknownKind"]

@@ -1,0 +1,17 @@
+"""What runs: worker processes, gateway, command line, logs, and the embedded default."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workers.enqueue import enqueue, enqueue_async
+
+__all__ = ["enqueue", "enqueue_async"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that importing one room of `workers` does not import all of them.
+    if name in __all__:
+        from workers import enqueue
+
+        return getattr(enqueue, name)
+    raise AttributeError(name)

@@ -1,0 +1,122 @@
+"""``zjj jobs``: enqueue and look."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from models.errors import InvalidValue, NotFound
+from models.jobs import JobView
+from models.states import SETTLED, State
+from tasks.registry import task_named
+from workers.cli.exits import ENDED_BADLY
+from workers.cli.language import say_in as t
+from workers.cli.show import print_job
+from workers.entrance import Entrance, open_entrance
+from workers.settings import load_settings
+
+__all__ = ["app", "wait_for"]
+
+app = typer.Typer(no_args_is_help=True, help=t("Jobs: enqueue and look.", "任务：入队与查看。"))
+
+_POLL_SECONDS = 0.02
+
+
+@app.command("enqueue", help=t("Enqueue a job.", "创建任务。"))
+def enqueue(
+    kind: Annotated[
+        str, typer.Argument(help=t("Kind of job, such as sms_code.", "任务类型，如 sms_code。"))
+    ],
+    fields: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE…",
+            help=t(
+                "Fields of the job; NAME=- asks for the value without showing it.",
+                "任务字段；NAME=- 则在终端隐藏输入。",
+            ),
+        ),
+    ],
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", help=t("Same key, same job.", "幂等键。"))
+    ] = None,
+    backend: Annotated[str, typer.Option(help=t("On whose behalf.", "所属后端。"))] = "cli",
+    wait: Annotated[
+        float,
+        typer.Option(
+            help=t("Seconds to wait for the end; 0 does not wait.", "等待秒数，0 不等待。")
+        ),
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help=t("Print JSON.", "输出 JSON。"))] = False,
+) -> None:
+    """Store a job and ring for it."""
+    payload_type = task_named(kind).payload
+    try:
+        payload = payload_type.model_validate(dict(_pair(field) for field in fields))
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+        raise InvalidValue("; ".join(_fault(fault) for fault in faults)) from None
+    entrance = open_entrance(load_settings())
+    try:
+        job = entrance.service.enqueue(payload, backend=backend, idempotency_key=key)
+        view = wait_for(entrance, job.id, wait) if wait else entrance.service.find(job.id)
+    finally:
+        entrance.close()
+    if view is not None:
+        _print(view, as_json=as_json)
+        if wait and view.state is not State.SUCCEEDED:
+            raise typer.Exit(ENDED_BADLY)
+
+
+@app.command(
+    "show",
+    help=t("One job: state, attempts, disclosures.", "查看任务：状态、执行记录、对外提供记录。"),
+)
+def show(
+    job_id: Annotated[str, typer.Argument(help=t("The job's id.", "任务编号。"))],
+    as_json: Annotated[bool, typer.Option("--json", help=t("Print JSON.", "输出 JSON。"))] = False,
+) -> None:
+    """Show one job."""
+    entrance = open_entrance(load_settings())
+    try:
+        view = entrance.service.find(job_id)
+    finally:
+        entrance.close()
+    if view is None:
+        raise NotFound(t("there is no such job", "没有该任务"))
+    _print(view, as_json=as_json)
+
+
+def wait_for(entrance: Entrance, job_id: str, seconds: float) -> JobView | None:
+    """Look at a job until it is settled or the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        view = entrance.service.find(job_id)
+        if view is None or view.state in SETTLED or time.monotonic() > deadline:
+            return view
+        time.sleep(_POLL_SECONDS)
+
+
+def _pair(field: str) -> tuple[str, str]:
+    name, equals, value = field.partition("=")
+    if not equals or not name.isidentifier():
+        raise InvalidValue(t("fields are written NAME=VALUE", "字段格式为 NAME=VALUE"))
+    if value == "-":
+        value = typer.prompt(name, hide_input=True)
+    return name, value
+
+
+def _fault(fault: Any) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    return f"{name if name.isidentifier() else '?'}: {fault['msg']}"
+
+
+def _print(view: JobView, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(TypeAdapter(JobView).dump_json(view, indent=2).decode())
+    else:
+        print_job(Console(highlight=False), view)

@@ -1,0 +1,66 @@
+"""``zjj gateway`` and ``zjj worker``: the two long-running processes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated
+
+import typer
+
+from models.api_keys import ApiKeys
+from models.database import is_current
+from models.errors import InvalidValue
+from tasks.task import QUEUES
+from workers.cli.language import say_in as t
+from workers.dispatch import connect_redis
+from workers.embedded.lifeline import hold_lifeline
+from workers.entrance import open_entrance
+from workers.gateway import create_gateway, gateway_server
+from workers.gateway.health import Dependency
+from workers.logs import configure_logs
+from workers.process import run_worker
+from workers.settings import Settings, load_settings
+
+__all__ = ["gateway", "worker"]
+
+
+def _prepared() -> Settings:
+    settings = load_settings()
+    configure_logs(level=settings.log_level, style=settings.log_format)
+    hold_lifeline()
+    return settings
+
+
+def gateway() -> None:
+    """Serve the HTTP API for web backends (ZJJ_GATEWAY_HOST, ZJJ_GATEWAY_PORT)."""
+    settings = _prepared()
+    entrance = open_entrance(settings)
+    redis = connect_redis(settings.redis)
+    try:
+        app = create_gateway(
+            entrance.service,
+            ApiKeys(entrance.engine),
+            dependencies=(
+                Dependency("database", lambda: is_current(entrance.engine), needed=True),
+                Dependency("redis", lambda: bool(redis.ping()), needed=False),
+            ),
+            version=importlib.metadata.version("zhongjiujiu-workers"),
+        )
+        gateway_server(app, host=settings.gateway_host, port=settings.gateway_port).run()
+    finally:
+        entrance.close()
+
+
+def worker(
+    queues: Annotated[
+        str,
+        typer.Option(help=t("Comma-separated: ", "逗号分隔：") + ", ".join(QUEUES)),
+    ] = ",".join(QUEUES),
+) -> None:
+    """Run jobs of some queues until SIGTERM."""
+    settings = _prepared()
+    names = [name for name in queues.replace(" ", "").split(",") if name]
+    unknown = set(names) - set(QUEUES)
+    if unknown or not names:
+        raise InvalidValue(t("--queues takes some of: ", "--queues 可选：") + ", ".join(QUEUES))
+    raise typer.Exit(run_worker(settings, names))

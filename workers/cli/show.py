@@ -1,0 +1,109 @@
+"""How jobs look on a terminal: what happened, what left, under which clause; never a value."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from models.disclosures import Verdict
+from models.jobs import DisclosureView, JobView
+from models.states import State
+from workers.cli.language import say_in as t
+
+__all__ = ["print_job", "state_name"]
+
+_COLOURS = {
+    State.SUCCEEDED: "green",
+    State.FAILED: "red",
+    State.UNKNOWN: "yellow",
+    State.EXPIRED: "yellow",
+}
+
+
+def state_name(state: State) -> str:
+    """The state, with its Chinese name beside it for Chinese readers."""
+    names = {
+        State.SCHEDULED: "已定时",
+        State.QUEUED: "排队中",
+        State.RUNNING: "执行中",
+        State.RETRYING: "待重试",
+        State.SUCCEEDED: "成功",
+        State.FAILED: "失败",
+        State.UNKNOWN: "结果未知",
+        State.EXPIRED: "已过期",
+        State.CANCELLED: "已取消",
+    }
+    return t(state.value, f"{state.value} {names[state]}")
+
+
+def print_job(console: Console, job: JobView) -> None:
+    """One job: its state, its attempts, and an account of every disclosure."""
+    facts = Table.grid(padding=(0, 2))
+    colour = _COLOURS.get(job.state, "cyan")
+    facts.add_row(t("Job", "任务"), job.id)
+    facts.add_row(t("Kind", "类型"), job.kind)
+    facts.add_row(t("State", "状态"), f"[bold {colour}]{state_name(job.state)}[/]")
+    if job.reason:
+        facts.add_row(t("Reason", "原因"), job.reason)
+    if job.settled_at:
+        took = (job.settled_at - job.created_at).total_seconds() * 1000
+        facts.add_row(t("Enqueue to settle", "入队到完成"), f"{took:.0f} ms")
+    for name, value in job.result.items():
+        facts.add_row(name, str(value))
+    console.print(facts)
+    if job.attempts:
+        console.print(_attempts(job))
+    for disclosure in job.disclosures:
+        console.print(_disclosure(disclosure))
+
+
+def _attempts(job: JobView) -> Table:
+    table = Table(title=t("Attempts", "执行记录"), title_justify="left")
+    for heading in (
+        t("No.", "次数"),
+        t("Outcome", "结果"),
+        t("Code", "代码"),
+        t("Provider's code", "服务商代码"),
+        t("Milliseconds", "毫秒"),
+    ):
+        table.add_column(heading)
+    for attempt in job.attempts:
+        table.add_row(
+            str(attempt.number),
+            attempt.event.value,
+            attempt.code or "",
+            attempt.provider_code or "",
+            f"{attempt.milliseconds:.1f}",
+        )
+    return table
+
+
+def _disclosure(disclosure: DisclosureView) -> Table:
+    left = disclosure.verdict is Verdict.ADMITTED
+    table = Table(
+        title=t("What left the building", "对外提供的信息")
+        if left
+        else t("What the gate refused", "被拦截的请求"),
+        title_justify="left",
+        show_header=False,
+    )
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row(t("Recipient", "接收方"), f"{disclosure.recipient} ({disclosure.host})")
+    table.add_row(t("Operation", "操作"), disclosure.operation)
+    table.add_row(t("Categories", "信息类别"), ", ".join(disclosure.categories) or "-")
+    table.add_row(t("Purpose", "目的"), disclosure.purpose)
+    table.add_row(
+        t("Clause", "条款"), ", ".join(disclosure.clauses) + f" · {disclosure.policy_version}"
+    )
+    table.add_row(
+        t("Stripped (stayed inside)", "已剔除（未提供）"), ", ".join(disclosure.stripped) or "-"
+    )
+    if disclosure.reason:
+        table.add_row(t("Refused because", "拦截原因"), disclosure.reason)
+    if disclosure.result:
+        took = f" · {disclosure.milliseconds:.1f} ms" if disclosure.milliseconds else ""
+        table.add_row(
+            t("Result", "结果"), f"{disclosure.result} {disclosure.provider_code or ''}{took}"
+        )
+    return table

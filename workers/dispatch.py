@@ -1,0 +1,135 @@
+"""Ringing for jobs: job ids go to Redis in the background, in batches, and may fail.
+
+The job's row is safe before anybody rings. If Redis does not answer, the failure is noted in the
+row and the re-dispatcher (:mod:`workers.maintenance.redispatcher`) rings later.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from queue import SimpleQueue
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.database import writing
+from models.upkeep import forget_dispatch
+from workers.logs import get_logger
+from workers.messages import RING_SCRIPT, message_for, queue_keys
+
+__all__ = ["Dispatcher", "Redis", "connect_redis"]
+
+_log = get_logger()
+
+_CONNECT_SECONDS = 0.5
+_ANSWER_SECONDS = 2.0
+_PAUSE_SECONDS = 0.5
+_LARGEST_BATCH = 200
+
+Redis = redis.Redis
+
+
+def connect_redis(url: str, *, answer_seconds: float = _ANSWER_SECONDS) -> Redis:
+    """A client that fails fast instead of making an enqueue wait."""
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        socket_timeout=answer_seconds,
+        retry=Retry(NoBackoff(), 1),
+        health_check_interval=0,
+    )
+
+
+class Dispatcher:
+    """Rings for jobs from a thread of its own.
+
+    Args:
+        client: See :func:`connect_redis`.
+        engine: Where failed dispatches are noted.
+    """
+
+    def __init__(self, client: Redis, engine: Engine) -> None:
+        self._client = client
+        self._engine = engine
+        self._script = client.register_script(RING_SCRIPT)
+        self._queue: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
+        self._down_until = 0.0
+        self._was_down = False
+        self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
+        self._thread.start()
+
+    def ring(self, job_id: str, queue: str) -> None:
+        """Have a worker look at a job, soon; never fails and never waits."""
+        self._queue.put((job_id, queue))
+
+    def ring_now(self, job_ids: Sequence[str], queue: str) -> None:
+        """Ring for many jobs and wait until Redis has them.
+
+        Raises:
+            redis.RedisError: It has not.
+        """
+        for start in range(0, len(job_ids), _LARGEST_BATCH):
+            arguments: list[str | bytes] = []
+            for job_id in job_ids[start : start + _LARGEST_BATCH]:
+                arguments.extend(message_for(job_id, queue))
+            self._script(keys=queue_keys(queue), args=arguments)
+
+    def waiting(self, queue: str) -> int:
+        """How many messages of a queue no worker has fetched yet.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        length = self._client.llen(queue_keys(queue)[0])
+        assert isinstance(length, int)  # noqa: S101 - redis-py types one method for two clients
+        return length
+
+    def close(self) -> None:
+        """Ring for what was handed in, then stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            batches, stopping = self._collect()
+            for queue, job_ids in batches.items():
+                self._ring_or_note(job_ids, queue)
+            if stopping:
+                return
+
+    def _collect(self) -> tuple[dict[str, list[str]], bool]:
+        """Wait for one, then take what else is there; and whether to stop afterwards."""
+        batches: dict[str, list[str]] = {}
+        taken = 0
+        while (entry := self._queue.get()) is not None:
+            batches.setdefault(entry[1], []).append(entry[0])
+            taken += 1
+            if taken == _LARGEST_BATCH or self._queue.empty():
+                return batches, False
+        return batches, True
+
+    def _ring_or_note(self, job_ids: list[str], queue: str) -> None:
+        if time.monotonic() >= self._down_until:
+            try:
+                self.ring_now(job_ids, queue)
+            except redis.RedisError as error:
+                self._down_until = time.monotonic() + _PAUSE_SECONDS
+                if not self._was_down:
+                    _log.warning("dispatch.failed", queue=queue, error=type(error).__name__)
+                self._was_down = True
+            else:
+                if self._was_down:
+                    _log.info("dispatch.recovered", queue=queue)
+                self._was_down = False
+                return
+        try:
+            with writing(self._engine) as connection:
+                forget_dispatch(connection, job_ids)
+        except SQLAlchemyError as error:
+            # The re-dispatcher finds them all the same, only later.
+            _log.warning("dispatch.not_noted", queue=queue, error=type(error).__name__)

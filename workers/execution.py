@@ -1,0 +1,208 @@
+"""One job, from its id to its settle: claim, open the seal, run the task, settle."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from models.attempts import Attempt
+from models.claims import Claim, ClaimRequest, write_claims
+from models.clock import Clock, utc_now
+from models.disclosures import SendResult
+from models.errors import DatabaseUnavailable, SealBroken, ZjjError
+from models.group_commit import GroupCommit
+from models.ledger import LedgerWriter
+from models.sealing import Sealer, seal_identity
+from models.settlement import Settlement
+from models.states import Event
+from tasks.outcomes import Outcome, outcome_of
+from tasks.registry import task_named
+from tasks.task import Context, Task, UnknownKind
+from workers.logs import get_logger
+
+__all__ = ["Execution"]
+
+_log = get_logger()
+
+_MOST_CLAIMS = 5
+"""Claims without a settle after which a job is poison."""
+_WAIT_SECONDS = 1.0
+_NEWER_VERSION_SECONDS = 30.0
+_SETTLE_SECONDS = 120.0
+_SETTLE_PAUSE_SECONDS = 0.25
+
+
+class Execution:
+    """Runs jobs for one worker process; every method may be called from many threads."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: str,
+        commits: GroupCommit,
+        ledger: LedgerWriter,
+        sealer: Sealer,
+        context: Context,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._worker_id = worker_id
+        self._commits = commits
+        self._ledger = ledger
+        self._sealer = sealer
+        self._context = context
+        self._clock = clock
+        self._active: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Ids of the jobs that are being worked on at this moment."""
+        with self._lock:
+            return frozenset(self._active)
+
+    def run(self, job_id: str) -> None:
+        """Claim a job and bring it as far as it goes; a job that is not ours to take is left.
+
+        Never raises: what a job may raise ends in its settle, and what the database refuses is
+        found again by the rescuer or the re-dispatcher.
+        """
+        with self._working_on(job_id):
+            try:
+                claim = self._commits.run(
+                    write_claims,
+                    ClaimRequest(job_id=job_id, worker_id=self._worker_id, at=self._clock()),
+                )
+            except DatabaseUnavailable as error:
+                _log.warning("claim.failed", job_id=job_id, code=error.code)
+                return
+            if claim is None:
+                _log.debug("claim.refused", job_id=job_id)
+                return
+            with structlog.contextvars.bound_contextvars(
+                job_id=job_id, kind=claim.kind, attempt=claim.attempt
+            ):
+                self._perform(claim)
+
+    def _perform(self, claim: Claim) -> None:
+        started = time.perf_counter()
+        attempt = _attempt_of(claim, self._worker_id)
+        outcome, retry_rule = self._outcome(claim, attempt)
+        settlement = self._settlement(claim, attempt, outcome, retry_rule, started)
+        self._settle(settlement)
+
+    def _outcome(self, claim: Claim, attempt: Attempt) -> tuple[Outcome, Task | None]:
+        if claim.claims > _MOST_CLAIMS:
+            return Outcome(event=Event.FAIL, code="poison"), None
+        try:
+            task = task_named(claim.kind)
+        except UnknownKind as error:
+            # A newer version of us knows it; a rolling upgrade must not fail its jobs.
+            return (
+                Outcome(event=Event.WAIT, code=error.code, retry_after=_NEWER_VERSION_SECONDS),
+                None,
+            )
+        try:
+            payload = task.payload.model_validate(self._open(claim))
+            attempt.held = payload.held()
+            return task.handle(payload, attempt, self._context), task
+        except ZjjError as error:
+            return outcome_of(error), task
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the job
+            _log.error("task.fault", exc_info=error)
+            outcome = outcome_of(error)
+            if any(result.result is not SendResult.UNSENT for result in attempt.results):
+                outcome = Outcome(event=Event.LOSE, code=outcome.code)
+            return outcome, task
+
+    def _open(self, claim: Claim) -> dict[str, object]:
+        if claim.sealed is None or claim.bucket is None:
+            raise SealBroken("the payload was erased", code="seal.forgotten")
+        identity = seal_identity(claim.job_id, claim.kind, claim.policy_version)
+        return self._sealer.open(claim.sealed, identity=identity, bucket=claim.bucket)
+
+    def _settlement(
+        self,
+        claim: Claim,
+        attempt: Attempt,
+        outcome: Outcome,
+        task: Task | None,
+        started: float,
+    ) -> Settlement:
+        now = self._clock()
+        event = outcome.event
+        run_at: dt.datetime | None = None
+        if event is Event.RETRY and task is not None:
+            run_at = task.retry.next_run(
+                claim.attempt, now, retry_after=outcome.retry_after, expires_at=claim.expires_at
+            )
+            event = Event.RETRY if run_at else Event.FAIL
+        elif event is Event.WAIT:
+            run_at = now + dt.timedelta(seconds=outcome.retry_after or _WAIT_SECONDS)
+            if claim.expires_at is not None and run_at >= claim.expires_at:
+                event, run_at = Event.EXPIRE, None
+        return Settlement(
+            job_id=claim.job_id,
+            fence=claim.fence,
+            number=claim.attempt,
+            worker_id=self._worker_id,
+            event=event,
+            started_at=claim.claimed_at,
+            at=now,
+            milliseconds=(time.perf_counter() - started) * 1000,
+            code=outcome.code,
+            provider_code=outcome.provider_code,
+            run_at=run_at,
+            result=outcome.result,
+            disclosure_results=tuple(attempt.results),
+        )
+
+    def _settle(self, settlement: Settlement) -> None:
+        """Store the outcome; while the database is away, hold on to it."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        counted: bool | None = None
+        while counted is None:
+            try:
+                counted = self._commits.run(self._ledger.write_settlements, settlement)
+            except DatabaseUnavailable as error:
+                if time.monotonic() > deadline:
+                    # The rescuer will find the claim and call the outcome unknown.
+                    _log.error("settle.lost", event_name=settlement.event, code=error.code)
+                    return
+                time.sleep(_SETTLE_PAUSE_SECONDS)
+        _log.info(
+            "job.settled" if counted else "settle.refused",
+            outcome=settlement.event.value,
+            code=settlement.code,
+            provider_code=settlement.provider_code,
+            milliseconds=round(settlement.milliseconds, 1),
+        )
+
+    @contextmanager
+    def _working_on(self, job_id: str) -> Iterator[None]:
+        with self._lock:
+            self._active.add(job_id)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._active.discard(job_id)
+
+
+def _attempt_of(claim: Claim, worker_id: str) -> Attempt:
+    return Attempt(
+        job_id=claim.job_id,
+        kind=claim.kind,
+        number=claim.attempt,
+        fence=claim.fence,
+        worker_id=worker_id,
+        backend=claim.backend,
+        policy_version=claim.policy_version,
+        expires_at=claim.expires_at,
+        subject=claim.subject,
+        consent_ref=claim.consent_ref,
+    )

@@ -1,0 +1,14 @@
+"""What runs beside the jobs, in every worker: one module for each service.
+
+All of them may run in many workers at once; each keeps its transactions short and skips rows that
+somebody else has locked.
+"""
+
+from workers.maintenance.expirer import Expirer
+from workers.maintenance.pruner import Pruner
+from workers.maintenance.redispatcher import Redispatcher
+from workers.maintenance.rescuer import Rescuer
+from workers.maintenance.scheduler import Scheduler
+from workers.maintenance.service import Rounds, Service
+
+__all__ = ["Expirer", "Pruner", "Redispatcher", "Rescuer", "Rounds", "Scheduler", "Service"]

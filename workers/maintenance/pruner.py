@@ -1,0 +1,42 @@
+"""Forgets on time: keys of past buckets, long settled jobs, workers that are gone."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import Engine
+
+from models.clock import Clock, utc_now
+from models.database import writing
+from models.sealing import Sealer
+from models.upkeep import destroy_past_buckets, prune_jobs, prune_workers
+
+__all__ = ["Pruner"]
+
+_JOBS_KEPT = dt.timedelta(days=180)
+"""Job rows hold no personal data; they serve as network logs (Cybersecurity Law, six months)."""
+_WORKERS_KEPT = dt.timedelta(days=7)
+
+
+class Pruner:
+    """Deletes in small batches; disclosures are never pruned here, their term is three years."""
+
+    name = "pruner"
+    interval = 60.0
+
+    def __init__(self, engine: Engine, sealer: Sealer, *, clock: Clock = utc_now) -> None:
+        self._engine = engine
+        self._sealer = sealer
+        self._clock = clock
+
+    def round(self) -> int:
+        """Destroy due keys, delete one batch of jobs and the workers nobody remembers."""
+        now = self._clock()
+        with writing(self._engine) as connection:
+            buckets = destroy_past_buckets(connection, now=now)
+        for bucket in buckets:
+            self._sealer.forget(bucket)
+        with writing(self._engine) as connection:
+            pruned = prune_jobs(connection, settled_before=now - _JOBS_KEPT)
+            gone = prune_workers(connection, silent_since=now - _WORKERS_KEPT)
+        return len(buckets) + pruned + gone

@@ -1,0 +1,120 @@
+"""Finds jobs whose worker has gone silent, and settles their claims.
+
+Silence is measured, not read: each rescuer watches whether a worker's heartbeat counter moves, by
+its own monotonic clock. No clock of another machine is believed, and a clock that jumps rescues
+nobody. While the database is away no counter moves, so a rescuer that could not look for a while
+begins its watch again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Engine
+
+from models.clock import Clock, utc_now
+from models.disclosures import DisclosureResult, SendResult
+from models.group_commit import GroupCommit
+from models.ledger import LedgerWriter
+from models.settlement import Settlement
+from models.states import Event
+from models.upkeep import Orphan, WorkerRow, find_orphans, list_workers
+from workers.logs import get_logger
+
+__all__ = ["LEASE_SECONDS", "Rescuer"]
+
+_log = get_logger()
+
+LEASE_SECONDS = 10.0
+"""A worker that has not shown itself for so long has lost its claims."""
+
+_BLIND_SECONDS = 5.0
+
+
+class Rescuer:
+    """Settles orphans: back to the queue, or unknown when bytes may have left."""
+
+    name = "rescuer"
+    interval = 1.0
+
+    def __init__(
+        self,
+        engine: Engine,
+        commits: GroupCommit,
+        ledger: LedgerWriter,
+        *,
+        worker_id: str,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._commits = commits
+        self._ledger = ledger
+        self._worker_id = worker_id
+        self._clock = clock
+        self._monotonic = monotonic
+        self._watched: dict[str, tuple[int, float]] = {}
+        self._looked_at: float | None = None
+
+    def round(self) -> int:
+        """Look at all workers, then settle what nobody alive holds."""
+        with self._engine.connect() as connection:
+            live = self._live_workers(list_workers(connection))
+            orphans = find_orphans(connection, live)
+        for orphan in orphans:
+            self._rescue(orphan)
+        return len(orphans)
+
+    def _live_workers(self, rows: Sequence[WorkerRow]) -> set[str]:
+        now = self._monotonic()
+        if self._looked_at is None or now - self._looked_at > _BLIND_SECONDS:
+            self._watched.clear()
+        self._looked_at = now
+        live = {self._worker_id}
+        seen: dict[str, tuple[int, float]] = {}
+        for row in rows:
+            beats, since = self._watched.get(row.id, (-1, now))
+            if beats != row.beats:
+                since = now
+            seen[row.id] = (row.beats, since)
+            if row.stopped_at is None and now - since < LEASE_SECONDS:
+                live.add(row.id)
+        self._watched = seen
+        return live
+
+    def _rescue(self, orphan: Orphan) -> None:
+        now = self._clock()
+        left = bool(orphan.open_disclosures)
+        settlement = Settlement(
+            job_id=orphan.job_id,
+            fence=orphan.fence,
+            number=orphan.attempt,
+            worker_id=orphan.worker_id,
+            event=Event.LOSE if left else Event.RETRY,
+            started_at=orphan.claimed_at,
+            at=now,
+            milliseconds=max(0.0, (now - orphan.claimed_at).total_seconds() * 1000),
+            code="worker.lost",
+            run_at=None if left else now,
+            disclosure_results=tuple(
+                DisclosureResult(
+                    disclosure_id=disclosure_id,
+                    result=SendResult.UNKNOWN,
+                    http_status=None,
+                    provider_code=None,
+                    provider_request_id=None,
+                    at=now,
+                    milliseconds=0.0,
+                )
+                for disclosure_id in orphan.open_disclosures
+            ),
+            rescued=True,
+        )
+        if self._commits.run(self._ledger.write_settlements, settlement):
+            _log.warning(
+                "job.rescued",
+                job_id=orphan.job_id,
+                lost_worker=orphan.worker_id,
+                outcome=settlement.event.value,
+            )

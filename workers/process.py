@@ -1,0 +1,219 @@
+"""One worker process: consumers, job threads, heartbeat, maintenance, and a graceful end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+from dramatiq import Worker as DramatiqWorker
+from dramatiq import actor
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from models.claims import Worker, beat, lost_claims, sign_off
+from models.clock import utc_now
+from models.database import open_database, writing
+from models.errors import DatabaseUnavailable
+from models.group_commit import GroupCommit
+from models.identifiers import new_id
+from models.ledger import LedgerWriter, SqlLedger
+from models.sealing import Sealer
+from models.settlement import Settlement
+from models.states import Event
+from workers.broker import JobBroker
+from workers.dispatch import Dispatcher, connect_redis
+from workers.execution import Execution
+from workers.logs import get_logger
+from workers.maintenance import Expirer, Pruner, Redispatcher, Rescuer, Rounds, Scheduler
+from workers.messages import ACTOR
+from workers.outlet import open_outlet
+from workers.settings import Settings
+
+__all__ = ["WorkerProcess", "run_worker"]
+
+_log = get_logger()
+
+_IDLE_MS = 500
+"""How long an idle job thread sleeps before it looks whether to stop."""
+_PREFETCH_PER_THREAD = 4
+
+
+class Heartbeat:
+    """Shows that the worker lives, and gives back claims that never reached it."""
+
+    name = "heartbeat"
+    interval = 2.0
+
+    def __init__(
+        self,
+        worker: Worker,
+        engine: Engine,
+        commits: GroupCommit,
+        ledger: LedgerWriter,
+        execution: Execution,
+    ) -> None:
+        self._worker = worker
+        self._engine = engine
+        self._commits = commits
+        self._ledger = ledger
+        self._execution = execution
+        self._last = utc_now()
+
+    def round(self) -> int:
+        """Beat once; returns how many stray claims were given back."""
+        began = utc_now()
+        with writing(self._engine) as connection:
+            beat(connection, self._worker, now=began)
+        with self._engine.connect() as connection:
+            strays = lost_claims(
+                connection, self._worker.id, self._execution.active, before=self._last
+            )
+        for job_id, fence in strays:
+            self._give_back(job_id, fence)
+        self._last = began
+        return len(strays)
+
+    def _give_back(self, job_id: str, fence: int) -> None:
+        now = utc_now()
+        self._commits.run(
+            self._ledger.write_settlements,
+            Settlement(
+                job_id=job_id,
+                fence=fence,
+                number=0,
+                worker_id=self._worker.id,
+                event=Event.WAIT,
+                started_at=now,
+                at=now,
+                milliseconds=0.0,
+                code="claim.stray",
+                run_at=now,
+            ),
+        )
+
+
+class WorkerProcess:
+    """Builds a worker from settings, runs it, and stops it.
+
+    Args:
+        queues: Which queues to serve.
+    """
+
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        self._settings = settings
+        self._engine = open_database(settings.database)
+        self._me = Worker(
+            id=new_id(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=tuple(queues),
+            started_at=utc_now(),
+        )
+        self._ledger = LedgerWriter(settings.pseudonym)
+        self._commits = GroupCommit(self._engine, on_doubt=self._ledger.start_afresh)
+        sealer = Sealer(self._engine, settings.keys)
+        self._dispatcher = Dispatcher(connect_redis(settings.redis), self._engine)
+        self._execution = Execution(
+            worker_id=self._me.id,
+            commits=self._commits,
+            ledger=self._ledger,
+            sealer=sealer,
+            context=open_outlet(settings, SqlLedger(self._commits, self._ledger)),
+        )
+        heartbeat = Heartbeat(self._me, self._engine, self._commits, self._ledger, self._execution)
+        self._heartbeat = Rounds([heartbeat])
+        self._maintenance = Rounds(
+            [
+                Scheduler(self._engine, self._dispatcher),
+                Redispatcher(self._engine, self._dispatcher, queues),
+                Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id),
+                Expirer(self._engine),
+                Pruner(self._engine, sealer),
+            ]
+        )
+        self._worker = self._consumers(queues)
+
+    def _consumers(self, queues: Sequence[str]) -> DramatiqWorker:
+        broker = JobBroker(self._settings.redis)
+        for queue in queues:
+            # One actor a queue would be dramatiq's way; ours is the same for all of them.
+            broker.declare_queue(queue)
+        actor(broker=broker, actor_name=ACTOR, queue_name=queues[0])(self._execution.run)
+        worker = DramatiqWorker(
+            broker,
+            queues=set(queues),
+            worker_timeout=_IDLE_MS,
+            worker_threads=self._settings.worker_threads,
+        )
+        worker.queue_prefetch = self._settings.worker_threads * _PREFETCH_PER_THREAD
+        return worker
+
+    def start(self) -> None:
+        """Begin to work."""
+        with writing(self._engine) as connection:
+            beat(connection, self._me, now=utc_now())
+        self._heartbeat.start()
+        self._worker.start()
+        self._maintenance.start()
+        _log.info(
+            "worker.started",
+            worker_id=self._me.id,
+            queues=list(self._me.queues),
+            threads=self._settings.worker_threads,
+        )
+
+    def stop(self, *, grace: float) -> None:
+        """Let running jobs settle, hand back the others, sign off.
+
+        Args:
+            grace: Seconds; jobs that run longer are left to the rescuer, which at once hands
+                back those whose provider was not called and calls the others unknown.
+        """
+        _log.info("worker.stopping", worker_id=self._me.id, running=len(self._execution.active))
+        self._maintenance.stop()
+        self._worker.stop(timeout=int(grace * 1000))
+        self._heartbeat.stop()
+        left = len(self._execution.active)
+        try:
+            with writing(self._engine) as connection:
+                sign_off(connection, self._me.id, now=utc_now())
+        except DBAPIError as error:
+            _log.warning("worker.not_signed_off", error=type(error).__name__)
+        self._dispatcher.close()
+        if not left:
+            self._commits.close()
+        _log.info("worker.stopped", worker_id=self._me.id, left=left)
+
+
+def run_worker(settings: Settings, queues: Sequence[str]) -> int:
+    """Run a worker until SIGTERM or SIGINT; a second signal ends the grace period.
+
+    Returns:
+        The process's exit code.
+    """
+    process = WorkerProcess(settings, queues)
+    stopping = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    while not stopping.is_set():
+        try:
+            process.start()
+            break
+        except (DBAPIError, DatabaseUnavailable) as error:
+            _log.warning("worker.waiting", error=type(error).__name__)
+            stopping.wait(1.0)
+    else:
+        return 0
+    stopping.wait()
+    process.stop(grace=settings.grace_seconds)
+    return 0

@@ -1,0 +1,184 @@
+"""Enqueueing and looking at jobs: the one meaning behind Python, HTTP and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
+
+from models.errors import DatabaseUnavailable, IdempotencyConflict
+from models.group_commit import GroupCommit
+from models.jobs import EnqueuedJob, JobView, NewJob, find_job, insert_jobs, write_jobs
+from models.states import State
+from tasks.payload import Payload
+from tasks.preparation import Preparation
+from workers.dispatch import Dispatcher
+
+__all__ = ["AsyncTransaction", "JobService", "SyncTransaction"]
+
+SyncTransaction = Connection | Session
+AsyncTransaction = AsyncConnection | AsyncSession
+
+
+class JobService:
+    """Accepts jobs and shows them.
+
+    A job is accepted once its row is durable; ringing for it may fail and is then made up for.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        commits: GroupCommit,
+        preparation: Preparation,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._engine = engine
+        self._commits = commits
+        self._preparation = preparation
+        self._dispatcher = dispatcher
+        self._after_commit = _AfterCommit()
+
+    def enqueue(
+        self,
+        payload: Payload,
+        *,
+        backend: str,
+        idempotency_key: str | None = None,
+        run_at: dt.datetime | None = None,
+        transaction: SyncTransaction | None = None,
+    ) -> EnqueuedJob:
+        """Store a job, and ring for it.
+
+        Args:
+            payload: What to do; its class says which kind of job it is.
+            backend: Who enqueues.
+            idempotency_key: The same key with the same payload is the same job.
+            run_at: Not before this instant.
+            transaction: The caller's own, on the same database: the job stands or falls with it,
+                and is dispatched after its commit.
+
+        Raises:
+            IdempotencyConflict: The key was used for another payload.
+            InvalidValue: The idempotency key is malformed.
+            DatabaseUnavailable: Nothing was stored.
+        """
+        connection = _connection_of(transaction) if transaction is not None else None
+        job = self._prepare(payload, backend, idempotency_key, run_at, connection)
+        if connection is None:
+            enqueued = _raised(self._commits.run(write_jobs, job))
+            self._ring(enqueued)
+            return enqueued
+        enqueued = _raised(insert_jobs(connection, [job])[0])
+        self._after_commit.add(connection, partial(self._ring, enqueued))
+        return enqueued
+
+    async def enqueue_async(
+        self,
+        payload: Payload,
+        *,
+        backend: str,
+        idempotency_key: str | None = None,
+        run_at: dt.datetime | None = None,
+        transaction: AsyncTransaction | None = None,
+    ) -> EnqueuedJob:
+        """:meth:`enqueue` for an event loop: nothing here blocks it."""
+        if isinstance(transaction, AsyncSession | AsyncConnection):
+            return await transaction.run_sync(
+                lambda inner: self.enqueue(
+                    payload,
+                    backend=backend,
+                    idempotency_key=idempotency_key,
+                    run_at=run_at,
+                    transaction=inner,
+                )
+            )
+        job = await asyncio.to_thread(
+            self._prepare, payload, backend, idempotency_key, run_at, None
+        )
+        enqueued = _raised(await asyncio.wrap_future(self._commits.submit(write_jobs, job)))
+        self._ring(enqueued)
+        return enqueued
+
+    def find(self, job_id: str, *, backend: str | None = None) -> JobView | None:
+        """One job, or None if there is none, or it is another backend's.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        try:
+            with self._engine.connect() as connection:
+                return find_job(connection, job_id, backend=backend)
+        except DBAPIError as error:
+            raise DatabaseUnavailable(
+                f"the database does not answer ({type(error.orig).__name__})"
+            ) from None
+
+    async def find_async(self, job_id: str, *, backend: str | None = None) -> JobView | None:
+        """:meth:`find` for an event loop."""
+        return await asyncio.to_thread(self.find, job_id, backend=backend)
+
+    def _prepare(
+        self,
+        payload: Payload,
+        backend: str,
+        idempotency_key: str | None,
+        run_at: dt.datetime | None,
+        connection: Connection | None,
+    ) -> NewJob:
+        try:
+            return self._preparation.prepare(
+                payload,
+                backend=backend,
+                idempotency_key=idempotency_key,
+                run_at=run_at,
+                connection=connection,
+            )
+        except DBAPIError as error:
+            raise DatabaseUnavailable(
+                f"the database does not answer ({type(error.orig).__name__})"
+            ) from None
+
+    def _ring(self, job: EnqueuedJob) -> None:
+        if job.created and job.state is State.QUEUED:
+            self._dispatcher.ring(job.id, job.queue)
+
+
+def _raised(answer: EnqueuedJob | IdempotencyConflict) -> EnqueuedJob:
+    if isinstance(answer, IdempotencyConflict):
+        raise answer
+    return answer
+
+
+def _connection_of(transaction: SyncTransaction) -> Connection:
+    return transaction.connection() if isinstance(transaction, Session) else transaction
+
+
+class _AfterCommit:
+    """Actions that wait for the commit of somebody else's connection; a rollback drops them."""
+
+    def __init__(self) -> None:
+        self._waiting: WeakKeyDictionary[Connection, list[Callable[[], None]]] = WeakKeyDictionary()
+
+    def add(self, connection: Connection, action: Callable[[], None]) -> None:
+        if connection not in self._waiting:
+            self._waiting[connection] = []
+            event.listen(connection, "commit", self._run)
+            event.listen(connection, "rollback", self._drop)
+        self._waiting[connection].append(action)
+
+    def _run(self, connection: Connection) -> None:
+        actions = self._waiting[connection][:]
+        self._waiting[connection].clear()
+        for action in actions:
+            action()
+
+    def _drop(self, connection: Connection) -> None:
+        self._waiting[connection].clear()

@@ -1,0 +1,160 @@
+"""Settings: environment variables that begin with ``ZJJ_``, and defaults that are safe.
+
+Whatever is not given on a development machine is made once and kept in the data folder
+(``ZJJ_DATA``), readable by its owner only. Production gets no default secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.errors import ConfigurationError
+from models.keys import MasterKeys, decode_key, generate_key
+
+__all__ = ["Settings", "load_settings"]
+
+_SOCKET_PATH_LIMIT = 100
+"""Bytes; sockaddr_un holds 108 on Linux and 104 on macOS."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ZJJ_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    env: Literal["development", "production"] = Field(
+        default="development", description="production refuses the sandbox and generated secrets"
+    )
+    data: Path = Field(default=Path(".zjj"), description="folder of the embedded default")
+    database_url: str | None = Field(
+        default=None, description="sqlite:///path or postgresql://…; default: a file in ZJJ_DATA"
+    )
+    redis_url: str | None = Field(
+        default=None, description="redis://…, rediss://… or unix://…; default: the bundled server"
+    )
+    master_keys: SecretStr | None = Field(
+        default=None, description="name:base64[,name:base64…]; the first one seals new payloads"
+    )
+    pseudonym_key: SecretStr | None = Field(
+        default=None, description="base64 of 32 bytes; must stay the same for the ledger's term"
+    )
+    policy_file: Path | None = Field(default=None, description="another shop's policy")
+    sandbox_url: str | None = Field(
+        default=None, description="http://127.0.0.1:port of the provider sandbox"
+    )
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    worker_threads: Annotated[int, Field(ge=1, le=512)] = 16
+    grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=20.0, description="how long running jobs may take to settle after SIGTERM"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    aliyun_access_key_id: str | None = None
+    aliyun_access_key_secret: SecretStr | None = None
+    aliyun_security_token: SecretStr | None = Field(default=None, description="STS only")
+    aliyun_sms_sign_name: str | None = None
+    aliyun_sms_templates: dict[str, str] = Field(
+        default_factory=dict,
+        description='JSON: {"register": "SMS_…", …}; "default" serves the rest',
+    )
+
+    @model_validator(mode="after")
+    def _production_is_explicit(self) -> Self:
+        if self.env != "production":
+            return self
+        for name in ("database_url", "redis_url", "master_keys", "pseudonym_key"):
+            if getattr(self, name) is None:
+                raise ValueError(f"ZJJ_{name.upper()} must be set when ZJJ_ENV=production")
+        if self.sandbox_url is not None:
+            raise ValueError("ZJJ_SANDBOX_URL must not be set when ZJJ_ENV=production")
+        return self
+
+    @cached_property
+    def database(self) -> str:
+        """The database's URL."""
+        if self.database_url is not None:
+            return self.database_url
+        self._make_data_folder()
+        return f"sqlite:///{self.data.absolute() / 'zjj.db'}"
+
+    @cached_property
+    def redis_socket(self) -> Path:
+        """Where the bundled Redis listens: in the data folder, or near it if the path is long."""
+        self._make_data_folder()
+        path = self.data.absolute() / "redis.sock"
+        if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
+            return path
+        name = hashlib.sha256(os.fsencode(self.data.absolute())).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"zjj-{os.getuid()}-{name}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / "redis.sock"
+
+    @cached_property
+    def redis(self) -> str:
+        """The Redis URL."""
+        return self.redis_url or f"unix://{quote(str(self.redis_socket))}"
+
+    @cached_property
+    def keys(self) -> MasterKeys:
+        """The master keys, made on first use outside production."""
+        given = self.master_keys
+        text = given.get_secret_value() if given else self._generated("master_keys", "local:")
+        return MasterKeys.parse(text)
+
+    @cached_property
+    def pseudonym(self) -> bytes:
+        """The pseudonym key, made on first use outside production."""
+        given = self.pseudonym_key
+        text = given.get_secret_value() if given else self._generated("pseudonym_key")
+        return decode_key(text, name="ZJJ_PSEUDONYM_KEY")
+
+    @property
+    def uses_sandbox(self) -> bool:
+        """Whether no real provider is configured, so that the sandbox plays it."""
+        return self.env != "production" and self.aliyun_access_key_id is None
+
+    def _make_data_folder(self) -> None:
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _generated(self, name: str, prefix: str = "") -> str:
+        """A secret of the data folder; whoever comes first makes it."""
+        self._make_data_folder()
+        path = self.data / f"{name}.secret"
+        if not path.exists():
+            # Linked into place whole, so that two starting processes agree on one of them.
+            with tempfile.NamedTemporaryFile("w", dir=self.data, delete=False) as draft:
+                draft.write(prefix + generate_key())
+            try:
+                os.link(draft.name, path)
+            except FileExistsError:
+                pass
+            finally:
+                Path(draft.name).unlink()
+        return path.read_text().strip()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: A setting is missing or wrong; the message names it, not its value.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = "ZJJ_" + "_".join(str(part) for part in first["loc"]).upper()
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(reason if not first["loc"] else f"{field}: {reason}") from None
