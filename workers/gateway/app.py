@@ -1,0 +1,62 @@
+"""The gateway's ASGI application, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+
+from models.api_keys import ApiKeys
+from workers.gateway import health, jobs, sms_codes
+from workers.gateway.edge import Edge
+from workers.gateway.openapi import describe
+from workers.gateway.problems import handle_problems
+from workers.service import JobService
+
+__all__ = ["create_gateway"]
+
+# FastAPI would hand paths, bodies and exception texts to any OpenTelemetry exporter that the
+# environment configures; telemetry of this product is made of static names only.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
+def create_gateway(
+    service: JobService,
+    api_keys: ApiKeys,
+    *,
+    dependencies: Sequence[health.Dependency],
+    version: str = "dev",
+) -> FastAPI:
+    """The HTTP gateway for web backends, as an ASGI application.
+
+    Args:
+        service: Stores and finds jobs.
+        api_keys: Knows which backend a key belongs to.
+        dependencies: What ``/readyz`` asks about.
+        version: Shown in ``/openapi.json``.
+    """
+    app = FastAPI(
+        title="Zhongjiujiu Workers",
+        summary="Hands jobs of web backends to the workers.",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+    )
+    app.state.service = service
+    app.state.api_keys = api_keys
+    app.state.dependencies = tuple(dependencies)
+    app.add_middleware(Edge)
+    handle_problems(app)
+    for routes in (sms_codes, jobs, health):
+        app.include_router(routes.router)
+    describe(app)
+    return app
