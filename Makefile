@@ -35,7 +35,7 @@ demo: .venv/.run ## send one SMS code through the whole path and exit (PHONE=, Z
 
 .PHONY: test
 test: .venv/.dev ## run every test on real servers (ARGS="-k gate")
-	@$(BIN)/python -m pytest --cov $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS) --cov
 
 .PHONY: check
 check: lint types ## all checks that run no code
