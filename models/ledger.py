@@ -31,6 +31,7 @@ __all__ = ["Fault", "LedgerWriter", "SqlLedger", "verify_ledger"]
 
 _GENESIS = "0" * 64
 _CHAINED = (disclosures, disclosure_results)
+_PAGE = 1000
 _CHAIN = ("writer", "seq", "mac")
 
 
@@ -152,13 +153,24 @@ def verify_ledger(connection: Connection, key: bytes) -> Iterator[Fault]:
 
 def _chain(connection: Connection, writer: str) -> Iterator[RowMapping]:
     """A writer's rows of both tables, in order."""
-    streams = (
-        connection.execution_options(yield_per=1000)
-        .execute(select(table).where(table.c.writer == writer).order_by(table.c.seq))
+    tables = (_pages(connection, table, writer) for table in _CHAINED)
+    return heapq.merge(*tables, key=lambda row: row["seq"])
+
+
+def _pages(connection: Connection, table: Table, writer: str) -> Iterator[RowMapping]:
+    after = 0
+    while rows := (
+        connection.execute(
+            select(table)
+            .where(table.c.writer == writer, table.c.seq > after)
+            .order_by(table.c.seq)
+            .limit(_PAGE)
+        )
         .mappings()
-        for table in _CHAINED
-    )
-    return heapq.merge(*streams, key=lambda row: row["seq"])
+        .all()
+    ):
+        yield from rows
+        after = rows[-1]["seq"]
 
 
 def _verify_chain(
