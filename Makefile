@@ -44,7 +44,7 @@ check: lint types ## all checks that run no code
 lint: .venv/.dev ## ruff, its formatter, and the import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: types
 types: .venv/.dev ## mypy, strict
@@ -56,7 +56,7 @@ bench: .venv/.dev ## measure us and our peers side by side (ARGS="--help")
 
 .PHONY: docs
 docs: .venv/.dev ## rewrite the generated pages in docs/
-	@$(BIN)/typer workers.cli utils docs --name zjj --title "The zjj command" --output docs/cli.md
+	@ZJJ_LANG=en $(BIN)/typer workers.cli utils docs --name zjj --title "The zjj command" --output docs/cli.md
 
 .PHONY: venv
 venv: .venv/.dev ## install everything into .venv, by hash
@@ -72,9 +72,9 @@ lock: ## resolve pyproject.toml anew into requirements/ (needs uv)
 
 .PHONY: clean
 clean: ## remove .venv and every cache; the data folder stays
-	@rm -rf .venv build *.egg-info clients/python/*.egg-info .coverage .coverage.* htmlcov \
-	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .venv build htmlcov .coverage .coverage.* .hypothesis .schemathesis
+	@find . -type d \( -name __pycache__ -o -name '.*_cache' -o -name '*.egg-info' \) \
+	  -prune -exec rm -rf {} +
 
 # A changed lock gives a new environment, so that nothing lingers that no lock names.
 .venv/.base: $(LOCKS)
