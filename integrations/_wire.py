@@ -1,0 +1,263 @@
+"""The last metre: the only code that holds an HTTP client.
+
+The client is httpx's transport without httpx's client on top. That client keeps cookies, follows
+the environment's proxies, adds headers and logs URLs; none of it may happen here. Each thread has
+a connection pool of its own, because one shared by 128 threads costs six times as much per call;
+all share one TLS context.
+
+Whether bytes have left decides between two outcomes:
+
+* :class:`Unsent` while the connection is being made: name lookup, TCP, TLS handshake. Those are
+  tried again a few times, within seconds.
+* :class:`Lost` for everything after: the request may have been read and acted upon.
+
+A kept connection that the server closes at the very moment of writing looks like the second and
+cannot be proven to be the first. It is made rare instead: httpcore looks whether the idle socket
+has become readable (closed by the other side) before it uses it again, and connections are
+dropped after ``KEEPALIVE`` idle seconds, well before servers usually drop them.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import certifi
+import httpx
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from integrations.admission import Admitted
+from integrations.egress_guard import passage
+from models.errors import ConfigurationError, DeniedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["KEEPALIVE", "LARGEST_REPLY", "Answer", "Lost", "Timeouts", "Unsent", "Wire"]
+
+KEEPALIVE = 8.0
+"""Seconds that an idle connection is kept."""
+LARGEST_REPLY = 256 * 1024
+"""Bytes of a body; no operation's reply comes near."""
+
+
+class Unsent(Exception):
+    """No connection stood, so nothing has left."""
+
+
+class Lost(Exception):
+    """Bytes may have left and no whole answer came.
+
+    Args:
+        status: The HTTP status, if that much came.
+    """
+
+    def __init__(self, status: int | None = None) -> None:
+        super().__init__()
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; all of them well below what a worker may be silent."""
+
+    connect: float = 3.0
+    """One attempt at a connection, TLS handshake included in each of its steps."""
+    reconnect: float = 6.0
+    """Within this, and at most three times, a connection is attempted again."""
+    answer: float = 10.0
+    """From the last byte written to the last byte read."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """A whole answer, unread."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class AdmittedOnly(httpx.BaseTransport):
+    """Refuses every request but an admitted one, compared byte for byte.
+
+    Args:
+        inner: The transport that sends.
+        origins: Where to reach hosts that are not dialled under their own name.
+    """
+
+    def __init__(self, inner: httpx.BaseTransport, origins: Mapping[str, httpx.URL]) -> None:
+        self._inner = inner
+        self._origins = origins
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it.
+
+        Raises:
+            DeniedError: The request is not the admitted one that it claims to be.
+        """
+        admitted = request.extensions.get("admitted")
+        if type(admitted) is not Admitted or not self._is(request, admitted):
+            raise DeniedError("the transport was handed a request that was not admitted")
+        return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        """Drop all connections."""
+        self._inner.close()
+
+    def _is(self, request: httpx.Request, admitted: Admitted) -> bool:
+        final = admitted.request
+        origin = self._origins.get(final.host) or httpx.URL(scheme="https", host=final.host)
+        return (
+            request.method == final.method
+            and (request.url.scheme, request.url.host, request.url.port)
+            == (origin.scheme, origin.host, origin.port)
+            and request.url.raw_path == final.target
+            and tuple(request.headers.raw) == final.headers
+            and request.read() == final.body
+        )
+
+
+class Wire:
+    """Sends admitted requests.
+
+    Args:
+        dial: Host to loopback address, such as ``http://127.0.0.1:8123``, for the sandbox. URL,
+            ``Host`` and signature stay those of the real host.
+        timeouts: See there.
+        tls: For tests; the default verifies against the roots of certifi.
+
+    Raises:
+        ConfigurationError: A dialled address is not on loopback.
+    """
+
+    def __init__(
+        self,
+        *,
+        dial: Mapping[str, str],
+        timeouts: Timeouts,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._origins = {host: _loopback(address) for host, address in dial.items()}
+        self._timeouts = timeouts
+        self._tls = tls or ssl.create_default_context(cafile=certifi.where())
+        self._thread = threading.local()
+        self._transports: list[tuple[threading.Thread, AdmittedOnly]] = []
+        self._lock = threading.Lock()
+        self._patiently = Retrying(
+            retry=retry_if_exception_type(Unsent),
+            stop=stop_after_attempt(3) | stop_after_delay(timeouts.reconnect),
+            wait=wait_random_exponential(multiplier=0.1, max=1),
+            reraise=True,
+        )
+
+    def send(self, admitted: Admitted) -> Answer:
+        """Send a request and read the whole answer.
+
+        Raises:
+            Unsent: No connection stood, after a few attempts.
+            Lost: Bytes may have left and no whole answer came.
+            DeniedError: The request is not what was admitted.
+        """
+        try:
+            return self._attempt(admitted)
+        except Unsent:
+            pass
+        return self._patiently(self._attempt, admitted)
+
+    def close(self) -> None:
+        """Drop the connections of all threads."""
+        with self._lock:
+            transports, self._transports = self._transports, []
+        for _, transport in transports:
+            transport.close()
+        self._thread = threading.local()
+
+    def _attempt(self, admitted: Admitted) -> Answer:
+        # Raised outside of the handler, so that httpx's exception, which holds the request, is
+        # not even this one's context.
+        failure: Unsent | Lost
+        try:
+            return self._exchange(admitted)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            failure = Unsent()
+        except httpx.HTTPError:
+            failure = Lost()
+        raise failure
+
+    def _exchange(self, admitted: Admitted) -> Answer:
+        final = admitted.request
+        origin = self._origins.get(final.host) or httpx.URL(scheme="https", host=final.host)
+        patience = self._timeouts
+        request = httpx.Request(
+            final.method,
+            origin.copy_with(raw_path=final.target),
+            headers=list(final.headers),
+            content=final.body,
+            extensions={
+                "admitted": admitted,
+                "sni_hostname": final.host,
+                "timeout": {
+                    "connect": patience.connect,
+                    "pool": patience.connect,
+                    "write": patience.answer,
+                    "read": patience.answer,
+                },
+            },
+        )
+        port = origin.port or (443 if origin.scheme == "https" else 80)
+        with passage(origin.host, port):
+            response = self._transport().handle_request(request)
+        try:
+            return self._read(response, time.monotonic() + patience.answer)
+        finally:
+            response.close()
+
+    def _read(self, response: httpx.Response, deadline: float) -> Answer:
+        body = bytearray()
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > LARGEST_REPLY or time.monotonic() > deadline:
+                raise Lost(response.status_code)
+        return Answer(response.status_code, response.headers, bytes(body))
+
+    def _transport(self) -> AdmittedOnly:
+        transport: AdmittedOnly | None = getattr(self._thread, "transport", None)
+        if transport is None:
+            inner = httpx.HTTPTransport(
+                verify=self._tls,
+                trust_env=False,
+                limits=httpx.Limits(
+                    max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEPALIVE
+                ),
+            )
+            transport = self._thread.transport = AdmittedOnly(inner, self._origins)
+            with self._lock:
+                dead = [pair for pair in self._transports if not pair[0].is_alive()]
+                self._transports = [pair for pair in self._transports if pair not in dead]
+                self._transports.append((threading.current_thread(), transport))
+            for _, abandoned in dead:
+                abandoned.close()
+        return transport
+
+
+def _loopback(address: str) -> httpx.URL:
+    parts = urlsplit(address)
+    try:
+        on_loopback = ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        on_loopback = False
+    if not on_loopback or parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
+        raise ConfigurationError("a dialled address must be http(s)://127.0.0.1:PORT or [::1]")
+    return httpx.URL(address)

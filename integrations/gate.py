@@ -1,0 +1,306 @@
+"""The gate: the one place where personal data leaves, and the account of it.
+
+In this order, each step only if the one before held: the preconditions of the attempt, the
+request's bytes (values are opened here and nowhere else), the signature, the judgement on the
+final bytes, the disclosure on durable record, and then the wire. Deny is the default. There is
+nothing that turns the gate off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from integrations._wire import Lost, Timeouts, Unsent, Wire
+from integrations.admission import Admitted, FinalRequest, Held, Reason, Refused, admit
+from integrations.leaves import CONTENT_TYPES, Leaf, Path, write
+from integrations.minimize import TRANSFORMS
+from integrations.policy import Place
+from integrations.reply import Garbled, Reply, cut
+from models.clock import Clock, utc_now
+from models.disclosures import Disclosure, DisclosureResult, Ledger, SendResult, Verdict
+from models.errors import ConfigurationError, DeniedError, RetryError, UnknownOutcomeError
+from models.identifiers import new_id
+from models.pii import Personal, reveal
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Sequence
+
+    from integrations.minimize import MinimizedRequest
+    from integrations.policy import Operation, Policy
+    from models.attempts import Attempt
+
+__all__ = ["Gate", "Precondition", "Signer", "Timeouts", "UnsignedRequest"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UnsignedRequest:
+    """What a signer may see: the bytes as they will leave, nothing else of the job."""
+
+    method: str
+    host: str
+    path: str
+    query: str
+    """As on the wire, without the question mark."""
+    headers: Mapping[str, str]
+    """The operation's constant headers, names in lower case."""
+    content_type: str | None
+    """None without a body."""
+    body: bytes
+
+
+Signer = Callable[[UnsignedRequest], Mapping[str, str]]
+"""Returns the headers that authenticate a request; the policy lists their names and shapes."""
+
+
+class Precondition(Protocol):
+    """A rule about the attempt that must hold before anything is built."""
+
+    def __call__(self, operation: Operation, attempt: Attempt, now: dt.datetime) -> str | None:
+        """A static reason to refuse, or None."""
+
+
+class Gate:
+    """Lets requests out that the policy describes, and writes down each one.
+
+    Args:
+        policy: The policy in force.
+        ledger: Where disclosures are recorded before bytes leave.
+        clock: The present.
+        dial: Host to loopback address, for the provider sandbox.
+        environment: ``production`` refuses ``dial``.
+        timeouts: See there.
+        preconditions: Rules beyond the gate's own.
+
+    Raises:
+        ConfigurationError: ``dial`` in production, away from loopback, or for a host that no
+            recipient of the policy has.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        *,
+        clock: Clock = utc_now,
+        dial: Mapping[str, str] | None = None,
+        environment: str = "development",
+        timeouts: Timeouts | None = None,
+        preconditions: Sequence[Precondition] = (),
+    ) -> None:
+        dial = dial or {}
+        hosts = {host for recipient in policy.recipients.values() for host in recipient.hosts}
+        if dial and environment == "production":
+            raise ConfigurationError("production talks to the real recipients: dial must be empty")
+        if dial.keys() - hosts:
+            raise ConfigurationError("dial names a host that is no recipient's")
+        self._policy = policy
+        self._ledger = ledger
+        self._clock = clock
+        self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts())
+        self._preconditions = preconditions
+
+    def send(self, request: MinimizedRequest, *, sign: Signer, attempt: Attempt) -> Reply:
+        """Send one request, if it may leave.
+
+        Args:
+            request: What :meth:`Operation.minimize` made.
+            sign: Authenticates the final bytes.
+            attempt: On whose behalf; each admitted request adds to its ``results``.
+
+        Returns:
+            The answer, cut to what the policy keeps, of any HTTP status.
+
+        Raises:
+            DeniedError: The request must not leave; the denial is on record.
+            RetryError: No connection stood; nothing has left.
+            UnknownOutcomeError: Bytes may have left and no trustworthy answer came.
+            DatabaseUnavailable: The disclosure could not be recorded; nothing has left.
+        """
+        operation = self._policy.operations.get(request.operation.name)
+        disclosure = self._disclosure(operation, request, attempt)
+        try:
+            self._check(operation, request, attempt, disclosure.at)
+            admitted = self._admit(request, sign, attempt)
+        except Refused as refusal:
+            self._deny(disclosure, str(refusal))
+        self._ledger.record(disclosure)
+        return self._deliver(request.operation, admitted, disclosure.id, attempt)
+
+    def close(self) -> None:
+        """Drop all connections."""
+        self._wire.close()
+
+    def _check(
+        self,
+        operation: Operation | None,
+        request: MinimizedRequest,
+        attempt: Attempt,
+        now: dt.datetime,
+    ) -> None:
+        if operation is None or operation is not request.operation:
+            raise Refused(Reason.UNKNOWN_OPERATION)
+        if attempt.policy_version != self._policy.version:
+            raise Refused(Reason.POLICY_VERSION)
+        if attempt.expires_at is not None and now >= attempt.expires_at:
+            raise Refused(Reason.EXPIRED)
+        if self._policy.separate_consent(operation) and not attempt.consent_ref:
+            raise Refused(Reason.CONSENT_MISSING)
+        for precondition in self._preconditions:
+            if reason := precondition(operation, attempt, now):
+                raise Refused(reason)
+
+    def _admit(self, request: MinimizedRequest, sign: Signer, attempt: Attempt) -> Admitted:
+        operation = request.operation
+        texts = {
+            name: TRANSFORMS[operation.fields[name].transform or "raw"](_text(value))
+            for name, value in request.values.items()
+            if name in operation.fields
+        }
+        unsigned = _build(operation, texts)
+        final = _assemble(unsigned, sign(unsigned))
+        return admit(operation, final, list(_opened(attempt.held)), texts)
+
+    def _deny(self, disclosure: Disclosure, reason: str) -> NoReturn:
+        self._ledger.record(replace(disclosure, verdict=Verdict.DENIED, reason=reason))
+        code = "expired" if reason == Reason.EXPIRED else DeniedError.default_code
+        raise DeniedError(f"{disclosure.operation} was denied: {reason}", code=code) from None
+
+    def _deliver(
+        self, operation: Operation, admitted: Admitted, disclosure_id: str, attempt: Attempt
+    ) -> Reply:
+        started = time.perf_counter()
+
+        def settle(
+            result: SendResult, status: int | None = None, reply: Reply | None = None
+        ) -> None:
+            attempt.results.append(
+                DisclosureResult(
+                    disclosure_id=disclosure_id,
+                    result=result,
+                    http_status=status,
+                    provider_code=reply.code if reply else None,
+                    provider_request_id=reply.request_id if reply else None,
+                    at=self._clock(),
+                    milliseconds=(time.perf_counter() - started) * 1000,
+                )
+            )
+
+        status: int | None = None
+        failure: RetryError | UnknownOutcomeError
+        try:
+            answer = self._wire.send(admitted)
+            status = answer.status
+            reply = cut(operation, answer.status, answer.headers, answer.body)
+        except Unsent:
+            settle(SendResult.UNSENT)
+            failure = RetryError(
+                f"{operation.recipient} cannot be reached", code="provider.unreachable"
+            )
+        except Lost as lost:
+            settle(SendResult.UNKNOWN, lost.status)
+            failure = UnknownOutcomeError(f"{operation.recipient} gave no whole answer")
+        except Garbled:
+            settle(SendResult.UNKNOWN, status)
+            failure = UnknownOutcomeError(f"{operation.recipient} gave an unreadable answer")
+        except DeniedError:
+            settle(SendResult.UNSENT)
+            raise
+        except BaseException:
+            # An interrupt in mid-air: what had left by then is not known.
+            settle(SendResult.UNKNOWN, status)
+            raise
+        else:
+            settle(SendResult.ANSWERED, status, reply)
+            return replace(reply, disclosure_id=disclosure_id)
+        raise failure
+
+    def _disclosure(
+        self, operation: Operation | None, request: MinimizedRequest, attempt: Attempt
+    ) -> Disclosure:
+        purpose = self._policy.purposes[operation.purpose] if operation else None
+        return Disclosure(
+            id=new_id(),
+            job_id=attempt.job_id,
+            kind=attempt.kind,
+            attempt=attempt.number,
+            fence=attempt.fence,
+            operation=operation.name if operation else "unknown",
+            recipient=operation.recipient if operation else "unknown",
+            host=operation.host if operation else "unknown",
+            purpose=operation.purpose if operation else "unknown",
+            clauses=purpose.clauses if purpose else (),
+            policy_version=self._policy.version,
+            categories=request.categories,
+            stripped=request.stripped,
+            subject=attempt.subject,
+            consent_ref=attempt.consent_ref,
+            verdict=Verdict.ADMITTED,
+            reason=None,
+            at=self._clock(),
+        )
+
+
+def _text(value: Personal | str) -> str:
+    return reveal(value) if isinstance(value, Personal) else value
+
+
+def _opened(held: object, name: str = "") -> Iterator[Held]:
+    """Every text that a job holds, however deep."""
+    if isinstance(held, Personal):
+        yield Held(name, reveal(held), held.category)
+    elif isinstance(held, str):
+        yield Held(name, held, None)
+    elif isinstance(held, Mapping):
+        for key, value in held.items():
+            yield from _opened(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(held, list | tuple | set | frozenset):
+        for value in held:
+            yield from _opened(value, f"{name}[]")
+
+
+def _build(operation: Operation, texts: Mapping[str, str]) -> UnsignedRequest:
+    query: list[tuple[Path, Leaf]] = []
+    body: list[tuple[Path, Leaf]] = []
+    for name, entry in operation.fields.items():
+        leaf = texts.get(name) if entry.const is None else entry.const
+        if leaf is not None:
+            place = entry.place or operation.place
+            (query if place is Place.QUERY else body).append((operation.paths[name], leaf))
+    return UnsignedRequest(
+        method=operation.method,
+        host=operation.host,
+        path=operation.path,
+        query=write(Place.QUERY, query).decode(),
+        headers={
+            name: header.const
+            for name, header in operation.headers.items()
+            if header.const is not None
+        },
+        content_type=CONTENT_TYPES[operation.body] if operation.body else None,
+        body=write(operation.body, body) if operation.body else b"",
+    )
+
+
+def _assemble(unsigned: UnsignedRequest, signed: Mapping[str, str]) -> FinalRequest:
+    headers = {"host": unsigned.host, "accept-encoding": "identity"}
+    if unsigned.content_type is not None:
+        headers["content-type"] = unsigned.content_type
+    if unsigned.method != "GET":
+        headers["content-length"] = str(len(unsigned.body))
+    headers |= unsigned.headers
+    pairs = [*headers.items()]
+    # What a signer says differently about a header that stands already makes a duplicate, and
+    # duplicates are refused.
+    pairs += ((name, value) for name, value in signed.items() if headers.get(name) != value)
+    target = f"{unsigned.path}?{unsigned.query}" if unsigned.query else unsigned.path
+    return FinalRequest(
+        method=unsigned.method,
+        host=unsigned.host,
+        target=target.encode(),
+        headers=tuple((name.encode(), value.encode()) for name, value in pairs),
+        body=unsigned.body,
+    )

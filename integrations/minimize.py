@@ -1,0 +1,66 @@
+"""Picking an operation's fields out of a wide object, and nothing else.
+
+Minimizing is what an adapter does; that the result is what the policy allows is judged later and
+independently, on the final bytes (:mod:`integrations.admission`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from models.errors import ConfigurationError, InvalidValue
+from models.pii import Personal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from integrations.policy import Operation
+
+__all__ = ["TRANSFORMS", "MinimizedRequest", "minimize"]
+
+TRANSFORMS: Mapping[str, Callable[[str], str]] = {"raw": str}
+"""How a value may change on its way out, by the policy's word for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinimizedRequest:
+    """One request's values by field, personal ones still labelled."""
+
+    operation: Operation
+    values: Mapping[str, Personal | str] = field(repr=False)
+    """By the operation's field names; constants are not repeated."""
+    stripped: tuple[str, ...]
+    """Names of what the job holds and keeps."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories that leave with this request, in the order of the fields."""
+        fields = self.operation.fields
+        present = (fields[name].category for name in fields if name in self.values)
+        return tuple(dict.fromkeys(category for category in present if category))
+
+
+def minimize(
+    operation: Operation, held: Mapping[str, object], configured: Mapping[str, str]
+) -> MinimizedRequest:
+    """See :meth:`integrations.policy.Operation.minimize`."""
+    if strangers := configured.keys() - operation.configured_names:
+        raise ConfigurationError(f"{operation.name} does not know {', '.join(sorted(strangers))}")
+    values: dict[str, Personal | str] = {}
+    for name, entry in operation.fields.items():
+        if entry.const is not None:
+            continue
+        value = (held if entry.held else configured).get(entry.source)
+        if value is None:
+            if entry.required:
+                raise InvalidValue(f"{operation.name} needs {entry.source}")
+        elif isinstance(value, Personal | str):
+            values[name] = value
+        else:
+            raise InvalidValue(f"{operation.name}: {entry.source} must be text")
+    return MinimizedRequest(
+        operation=operation,
+        values=values,
+        stripped=tuple(sorted(held.keys() - operation.held_names)),
+    )

@@ -1,0 +1,125 @@
+"""Replies, cut to what the policy keeps before anyone sees them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from integrations.detectors import detect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from integrations.policy import Operation, ReplyRule
+
+__all__ = ["Garbled", "Reply", "cut"]
+
+# A result code, an id, a time: what a kept field looks like. Prose and names do not pass.
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:^/+=@-]{0,127}(?: [0-9:]{5,8})?", re.ASCII)
+_HEADER = re.compile(r"[A-Za-z0-9 ,:._-]{1,64}", re.ASCII)
+_MOST_ROWS = 200
+_LONGEST_EXCERPT = 64
+
+
+class Garbled(Exception):
+    """A success that cannot be read, so nobody knows what the recipient did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is known of an answer."""
+
+    status: int
+    """HTTP status."""
+    fields: Mapping[str, Any]
+    """By the policy's keep-list: dotted path to text, number or truth value. ``Rows[].Code``
+    gives ``Rows``: a tuple with a mapping for each row. Absent is what the reply lacked, and what
+    did not look like a code."""
+    headers: Mapping[str, str]
+    """The policy's reply headers, names in lower case."""
+    code: str | None
+    """The recipient's own result code."""
+    request_id: str | None
+    """The recipient's own name for the request."""
+    disclosure_id: str = field(default="")
+
+
+def cut(operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    """Keep what the policy keeps.
+
+    Args:
+        operation: The policy's entry.
+        status: HTTP status.
+        headers: All headers, names in lower case.
+        body: The whole body.
+
+    Raises:
+        Garbled: A success whose body is no JSON object or lacks the result code. Of any other
+            status whose body cannot be read, the status alone is kept.
+    """
+    rule = operation.reply
+    success = 200 <= status < 300
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        if success:
+            raise Garbled
+        document = {}
+    fields = _kept(rule, document)
+    code = None if rule.code is None else fields.get(rule.code)
+    if success and rule.code is not None and code is None:
+        raise Garbled
+    request_id = None if rule.request_id is None else fields.get(rule.request_id)
+    return Reply(
+        status=status,
+        fields=fields,
+        headers={
+            name: headers[name]
+            for name in rule.headers
+            if name in headers and _HEADER.fullmatch(headers[name])
+        },
+        code=None if code is None else str(code),
+        request_id=None if request_id is None else str(request_id),
+    )
+
+
+def _kept(rule: ReplyRule, document: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for path in rule.keep:
+        table, rows, column = path.partition("[].")
+        value = _find(document, table)
+        if rows:
+            _keep_column(fields, table, column, value)
+        elif _is_code(value):
+            fields[path] = value
+    for path, pattern in rule.excerpts.items():
+        value = _find(document, path)
+        if isinstance(value, str) and (match := pattern.search(value)):
+            fields[path] = match[0][:_LONGEST_EXCERPT]
+    return fields
+
+
+def _keep_column(fields: dict[str, Any], table: str, column: str, rows: object) -> None:
+    if not isinstance(rows, list):
+        return
+    kept = fields.setdefault(table, tuple({} for _ in rows[:_MOST_ROWS]))
+    for row, into in zip(rows, kept, strict=False):
+        value = _find(row, column)
+        if _is_code(value):
+            into[column] = value
+
+
+def _find(document: object, path: str) -> object:
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _is_code(value: object) -> bool:
+    if isinstance(value, str):
+        return _CODE.fullmatch(value) is not None and detect(value) is None
+    return isinstance(value, bool) or (isinstance(value, int) and detect(str(value)) is None)
