@@ -181,7 +181,8 @@ def _verify_chain(
         seq += 1
         if row["seq"] != seq:
             return Fault(writer, seq, "removed")
-        content = {name: row[name] for name in row if name not in _CHAIN}
+        # The names are a subclass of str, which orjson does not take for a key.
+        content = {str(name): row[name] for name in row if name not in _CHAIN}
         mac = _mac(key, mac, writer, seq, content)
         if not hmac.compare_digest(mac, row["mac"]):
             return Fault(writer, seq, "altered")

@@ -82,7 +82,7 @@ def read_message(data: bytes) -> Message[None] | None:
 def job_id_of(message: Message[None]) -> str | None:
     """The job id that a message carries."""
     args = message.args
-    job_id: object = args[0] if len(args) == 1 and not message.kwargs else None
+    job_id: object = args[0] if len(args) == 1 and message.kwargs == {} else None
     return job_id if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id) else None
 
 

@@ -1,0 +1,50 @@
+"""Job rows for tests that need one and do not care how it came about."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from models.clock import utc_now
+from models.database import writing
+from models.jobs import insert_jobs
+from models.keys import MasterKeys, generate_key
+from models.pii import Phone, VerificationCode
+from models.pseudonyms import Pseudonyms
+from models.sealing import Sealer
+from models.tables import jobs
+from tasks import SmsCode
+from tasks.preparation import Preparation
+
+__all__ = ["KEYS", "PSEUDONYM_KEY", "a_code", "read_job", "store_job"]
+
+KEYS = MasterKeys.parse(f"test:{generate_key()}")
+PSEUDONYM_KEY = bytes(range(32))
+
+
+def a_code(phone: str = "16400001234") -> SmsCode:
+    """A code for a number that reaches nobody."""
+    return SmsCode(phone=Phone(phone), code=VerificationCode("246810"), scene="register")
+
+
+def store_job(engine: Engine, *, run_at: dt.datetime | None = None, **columns: Any) -> str:
+    """Store a job, then set some of its columns; returns its id."""
+    preparation = Preparation(
+        Sealer(engine, KEYS), Pseudonyms(PSEUDONYM_KEY), policy_version="2023-01-01"
+    )
+    job = preparation.prepare(a_code(), backend="test", run_at=run_at)
+    with writing(engine) as connection:
+        insert_jobs(connection, [job])
+        if columns:
+            connection.execute(
+                jobs.update().where(jobs.c.id == job.id).values(updated_at=utc_now(), **columns)
+            )
+    return job.id
+
+
+def read_job(engine: Engine, job_id: str) -> Any:
+    """The row as it stands."""
+    with engine.connect() as connection:
+        return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
