@@ -120,38 +120,34 @@ def authorization(credentials: AliyunCredentials, canonical: str) -> str:
 def signer(
     credentials: AliyunCredentials,
     *,
-    action: str,
-    version: str,
     clock: Clock = utc_now,
     nonce: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> Signer:
-    """Make the gate's signer for one operation.
+    """Make the gate's signer for one account.
 
-    What it returns holds no more than Aliyun needs to know the caller and to check the bytes. The
-    nonce is new at each call, so a request that is sent again must be signed again.
+    It signs the host, the content type and every ``x-acs-`` header that the policy fixes, action
+    and version among them, and adds what Aliyun needs to know the caller and to check the bytes.
+    The nonce is new at each call, so a request that is sent again must be signed again.
 
     Args:
         credentials: Whose name the request bears.
-        action: The operation, such as ``SendSms``.
-        version: The product's API version, such as ``2017-05-25``.
         clock: Aliyun refuses a date that is 15 minutes off.
         nonce: Makes a text that is never used twice.
     """
 
     def sign(request: UnsignedRequest) -> Mapping[str, str]:
         body_sha256 = hashlib.sha256(request.body).hexdigest()
-        headers = {
-            "x-acs-action": action,
+        added = {
             "x-acs-content-sha256": body_sha256,
             "x-acs-date": clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
             "x-acs-signature-nonce": nonce(),
-            "x-acs-version": version,
         }
         if credentials.security_token is not None:
-            headers["x-acs-security-token"] = credentials.security_token
-        signed = {**headers, "host": request.host}
+            added["x-acs-security-token"] = credentials.security_token
+        signed = {"host": request.host, **added}
         if request.content_type is not None:
             signed["content-type"] = request.content_type
+        signed |= {k: v for k, v in request.headers.items() if k.startswith("x-acs-")}
         canonical = canonical_request(
             request.method,
             request.path,
@@ -159,6 +155,6 @@ def signer(
             signed.items(),
             body_sha256,
         )
-        return {**headers, "authorization": authorization(credentials, canonical)}
+        return {**added, "authorization": authorization(credentials, canonical)}
 
     return sign

@@ -5,20 +5,11 @@ words, counts what it has seen, and can be told to fail. For tests, demonstratio
 the developers of web backends::
 
     python -m integrations.sandbox --port 8181
+
+Within Python: :func:`integrations.sandbox.app.create_sandbox` makes the ASGI application and
+:class:`integrations.sandbox.server.SandboxServer` serves it from a thread.
 """
 
-from integrations.sandbox.app import Sandbox, create_sandbox
 from integrations.sandbox.config import SCENE_TEMPLATES, AccessKey, SandboxConfig, Template
-from integrations.sandbox.faults import Fault
-from integrations.sandbox.server import SandboxServer
 
-__all__ = [
-    "SCENE_TEMPLATES",
-    "AccessKey",
-    "Fault",
-    "Sandbox",
-    "SandboxConfig",
-    "SandboxServer",
-    "Template",
-    "create_sandbox",
-]
+__all__ = ["SCENE_TEMPLATES", "AccessKey", "SandboxConfig", "Template"]

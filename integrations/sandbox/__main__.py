@@ -38,7 +38,7 @@ def main() -> None:
     port = listener.getsockname()[1]
     if arguments.port_file is not None:
         unfinished = arguments.port_file.with_suffix(".tmp")
-        unfinished.write_text(f"{port}\n", encoding="ascii")
+        unfinished.write_text(str(port), encoding="ascii")
         unfinished.replace(arguments.port_file)
     if arguments.ready_fd is not None:
         with os.fdopen(arguments.ready_fd, "w", encoding="ascii") as ready:

@@ -104,7 +104,9 @@ class AliyunSmsProvider:
         )
 
     def reset(self) -> None:
-        """Forget texts, limits and nonces."""
+        """Forget texts, limits and nonces; settings as configured."""
+        self.limits = self._config.limits
+        self.delivery_seconds = self._config.delivery_seconds
         self._messages.clear()
         self._per_sign.clear()
         self._per_number.clear()

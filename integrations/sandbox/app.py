@@ -48,15 +48,17 @@ class Sandbox:
         self.journal = Journal(config.journal_size)
         self.faults = Faults()
         self.latency_ms = config.latency_ms
+        self._config = config
         self.aliyun_sms = AliyunSmsProvider(config, clock=clock)
         self._providers: tuple[Provider, ...] = (self.aliyun_sms,)
         self._by_host = {host: provider for provider in self._providers for host in provider.hosts}
         self._control: ASGIApp = control_routes(self, CONTROL)
 
     def reset(self) -> None:
-        """Forget requests, faults and all that the providers remember."""
+        """Forget requests, faults and all that the providers remember; settings as configured."""
         self.journal.clear()
         self.faults.clear()
+        self.latency_ms = self._config.latency_ms
         for provider in self._providers:
             provider.reset()
 

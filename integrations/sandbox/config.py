@@ -63,7 +63,7 @@ def _templates() -> dict[str, Template]:
 class SandboxConfig(_Part):
     """Everything that a real provider would have on file, with defaults that just work."""
 
-    access_keys: dict[str, AccessKey] = {"sandbox-key": AccessKey(secret="sandbox-secret")}  # noqa: S106  # opens nothing but the sandbox
+    access_keys: dict[str, AccessKey] = {"sandbox": AccessKey(secret="sandbox-secret")}  # noqa: S106  # opens nothing but the sandbox
     sign_names: frozenset[str] = frozenset({"钟久久"})
     templates: dict[str, Template] = Field(default_factory=_templates)
     limits: bool = True

@@ -7,7 +7,7 @@ DELETE /_sandbox/faults      none any more
 GET    /_sandbox/requests    what was seen; ``?reference=`` for one job
 GET    /_sandbox/counters    totals
 PATCH  /_sandbox/settings    latency_ms, limits, delivery_seconds
-POST   /_sandbox/reset       forget everything
+POST   /_sandbox/reset       forget everything; settings as they were at the start
 ===========================  =============================================================
 """
 
