@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from integrations.minimize import MinimizedRequest
-    from integrations.policy import Operation, Policy
+    from integrations.policy import Operation, OutboundField, Policy
     from models.attempts import Attempt
 
 __all__ = ["Gate", "Precondition", "Signer", "Timeouts", "UnsignedRequest"]
@@ -97,7 +97,8 @@ class Gate:
             raise ConfigurationError("production talks to the real recipients: dial must be empty")
         if dial.keys() - hosts:
             raise ConfigurationError("dial names a host that is no recipient's")
-        self._policy = policy
+        self.policy = policy
+        """The policy in force."""
         self._ledger = ledger
         self._clock = clock
         self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts())
@@ -120,7 +121,7 @@ class Gate:
             UnknownOutcomeError: Bytes may have left and no trustworthy answer came.
             DatabaseUnavailable: The disclosure could not be recorded; nothing has left.
         """
-        operation = self._policy.operations.get(request.operation.name)
+        operation = self.policy.operations.get(request.operation.name)
         disclosure = self._disclosure(operation, request, attempt)
         try:
             self._check(operation, request, attempt, disclosure.at)
@@ -143,11 +144,11 @@ class Gate:
     ) -> None:
         if operation is None or operation is not request.operation:
             raise Refused(Reason.UNKNOWN_OPERATION)
-        if attempt.policy_version != self._policy.version:
+        if attempt.policy_version != self.policy.version:
             raise Refused(Reason.POLICY_VERSION)
         if attempt.expires_at is not None and now >= attempt.expires_at:
             raise Refused(Reason.EXPIRED)
-        if self._policy.separate_consent(operation) and not attempt.consent_ref:
+        if self.policy.separate_consent(operation) and not attempt.consent_ref:
             raise Refused(Reason.CONSENT_MISSING)
         for precondition in self._preconditions:
             if reason := precondition(operation, attempt, now):
@@ -156,7 +157,7 @@ class Gate:
     def _admit(self, request: MinimizedRequest, sign: Signer, attempt: Attempt) -> Admitted:
         operation = request.operation
         texts = {
-            name: TRANSFORMS[operation.fields[name].transform or "raw"](_text(value))
+            name: _text(operation.fields[name], value)
             for name, value in request.values.items()
             if name in operation.fields
         }
@@ -209,8 +210,10 @@ class Gate:
         except DeniedError:
             settle(SendResult.UNSENT)
             raise
+        except Exception as error:  # noqa: BLE001  # whatever it was, bytes may have left
+            settle(SendResult.UNKNOWN, status)
+            failure = UnknownOutcomeError(f"the transport failed with {type(error).__name__}")
         except BaseException:
-            # An interrupt in mid-air: what had left by then is not known.
             settle(SendResult.UNKNOWN, status)
             raise
         else:
@@ -221,7 +224,7 @@ class Gate:
     def _disclosure(
         self, operation: Operation | None, request: MinimizedRequest, attempt: Attempt
     ) -> Disclosure:
-        purpose = self._policy.purposes[operation.purpose] if operation else None
+        purpose = self.policy.purposes[operation.purpose] if operation else None
         return Disclosure(
             id=new_id(),
             job_id=attempt.job_id,
@@ -233,7 +236,7 @@ class Gate:
             host=operation.host if operation else "unknown",
             purpose=operation.purpose if operation else "unknown",
             clauses=purpose.clauses if purpose else (),
-            policy_version=self._policy.version,
+            policy_version=self.policy.version,
             categories=request.categories,
             stripped=request.stripped,
             subject=attempt.subject,
@@ -244,8 +247,12 @@ class Gate:
         )
 
 
-def _text(value: Personal | str) -> str:
-    return reveal(value) if isinstance(value, Personal) else value
+def _text(entry: OutboundField, value: Personal | str) -> str:
+    """The value as it leaves; only what the policy takes from the job is opened."""
+    if entry.held is None and isinstance(value, Personal):
+        raise Refused(Reason.FIELD_CATEGORY, entry.source)
+    text = reveal(value) if isinstance(value, Personal) else value
+    return TRANSFORMS[entry.transform](text) if entry.transform else text
 
 
 def _opened(held: object, name: str = "") -> Iterator[Held]:
