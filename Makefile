@@ -93,13 +93,13 @@ clean: ## remove .venv and every cache; the data folder stays
 	@$(call install,--require-hashes -r requirements/build.txt)
 	@touch $@
 
-.venv/.run: .venv/.base
+.venv/.run: .venv/.base pyproject.toml
 	@echo "Installing into .venv, once (half a minute) ..."
 	@$(call install,--require-hashes -r requirements/run.txt)
 	@$(call install,--no-deps -e .)
 	@touch $@
 
-.venv/.dev: .venv/.base
+.venv/.dev: .venv/.base pyproject.toml $(wildcard clients/python/pyproject.toml)
 	@echo "Installing into .venv with the development tools, once (a minute) ..."
 	@$(call install,--require-hashes -r requirements/dev.txt)
 	@$(call install,--no-deps $(CLIENT) -e .)

@@ -50,6 +50,7 @@ def asked_for(lock: str) -> list[str]:
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_every_pin_has_hashes_and_no_address(lock: Path) -> None:
     assert entries(lock.name)
+    assert "://" not in lock.read_text()
     for entry in entries(lock.name):
         assert re.fullmatch(
             r"[a-z0-9-]+==[^\s;]+( ;[^/@]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", entry.strip()

@@ -55,8 +55,9 @@ def test_a_machine_without_python_is_told_what_is_missing(tmp_path: Path) -> Non
 def test_the_variables_of_a_demo_reach_the_command(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements").mkdir()
-    for name in ("build.txt", "run.txt", "dev.txt"):
-        (tmp_path / "requirements" / name).touch()
+    for name in ("requirements/build.txt", "requirements/run.txt", "requirements/dev.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "pyproject.toml").touch()
     command = tmp_path / ".venv" / "bin" / "zjj"
     command.parent.mkdir(parents=True)
     command.write_text('#!/bin/sh\necho "$@ $PHONE $ZJJ_DATA"\n')
