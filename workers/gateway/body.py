@@ -18,39 +18,24 @@ __all__ = ["BODY_LIMIT", "json_body", "read_body"]
 
 BODY_LIMIT = 16 * 1024
 """Bytes of a request body that are accepted."""
-_DRAIN_LIMIT = 1024 * 1024
 
 _Payload = TypeVar("_Payload", bound=BaseModel)
 
 
 async def read_body(request: Request, *, limit: int = BODY_LIMIT) -> bytes:
-    """The whole body, counted while it arrives (a ``Content-Length`` may be absent or a lie).
-
-    An oversized body is drained up to 1 MiB before the refusal, so that an ordinary client,
-    which writes first and reads later, gets to see the answer; nothing beyond ``limit`` is kept.
+    """The whole body, counted while it arrives: a ``Content-Length`` may be absent or a lie.
 
     Raises:
         Problem: Longer than ``limit`` bytes; 422 that names ``body``.
     """
-    kept = bytearray()
-    seen = 0
-    if _declared_length(request) <= _DRAIN_LIMIT:
-        async for chunk in request.stream():
-            seen += len(chunk)
-            if seen <= limit:
-                kept += chunk
-            elif seen > _DRAIN_LIMIT:
-                break
-        if seen <= limit:
-            return bytes(kept)
-    raise Problem.invalid(FieldError("body", f"must have at most {limit} bytes", "too_large"))
-
-
-def _declared_length(request: Request) -> int:
-    try:
-        return int(request.headers.get("content-length", "0"))
-    except ValueError:
-        return 0
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Problem.invalid(
+                FieldError("body", f"must have at most {limit} bytes", "too_large")
+            )
+    return bytes(body)
 
 
 def json_body(payload: type[_Payload]) -> Callable[[Request], Awaitable[_Payload]]:

@@ -1,0 +1,83 @@
+"""A gateway on loopback: real server, real database, in a thread of the test process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import httpx
+from sqlalchemy import Engine
+
+from models.api_keys import ApiKeys, create_api_key
+from models.database import WRITES, is_current, migrate, open_database
+from models.group_commit import GroupCommit
+from models.keys import MasterKeys, generate_key
+from models.pseudonyms import Pseudonyms
+from models.sealing import Sealer
+from tasks.preparation import Preparation
+from workers.dispatch import Dispatcher, connect_redis
+from workers.gateway import Dependency, create_gateway, gateway_server
+from workers.service import JobService
+
+__all__ = ["NO_REDIS", "Gateway", "serve_gateway"]
+
+NO_REDIS = "redis://127.0.0.1:1/0"
+"""Nobody listens on port 1."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway and what a test needs to look behind it."""
+
+    url: str
+    api_key: str
+    other_api_key: str
+    engine: Engine
+    service: JobService
+
+    def http(self, api_key: str | None = None) -> httpx.Client:
+        """A client of the ``shop`` backend, or of the one that owns ``api_key``."""
+        headers = {"Authorization": f"Bearer {api_key or self.api_key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+
+
+@contextmanager
+def serve_gateway(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Gateway]:
+    """Serve with two backends, ``shop`` and ``forum``."""
+    engine = open_database(database_url)
+    migrate(engine)
+    with engine.connect().execution_options(**WRITES) as connection, connection.begin():
+        api_key = create_api_key(connection, "shop")
+        other_api_key = create_api_key(connection, "forum")
+    sealer = Sealer(engine, MasterKeys.parse("test:" + generate_key()))
+    preparation = Preparation(sealer, Pseudonyms(b"p" * 32), policy_version="2023-01-01")
+    redis = connect_redis(redis_url)
+    commits, dispatcher = GroupCommit(engine), Dispatcher(redis, engine)
+    service = JobService(engine, commits, preparation, dispatcher)
+    app = create_gateway(
+        service,
+        ApiKeys(engine),
+        dependencies=[
+            Dependency("database", partial(is_current, engine), needed=True),
+            Dependency("redis", redis.ping, needed=False),
+        ],
+    )
+    server = gateway_server(app, host="127.0.0.1", port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+            assert thread.is_alive(), "the gateway did not start"
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Gateway(f"http://127.0.0.1:{port}", api_key, other_api_key, engine, service)
+    finally:
+        server.should_exit = True
+        thread.join()
+        commits.close()
+        dispatcher.close()
+        redis.close()
+        engine.dispose()

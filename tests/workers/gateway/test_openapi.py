@@ -1,0 +1,64 @@
+"""The description is correct: schemathesis reads it and tries whether it is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.workers.gateway.serving import Gateway
+
+
+def try_everything(gateway: Gateway, folder: Path, examples: int) -> None:
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.url}/openapi.json"]
+    command += ["--header", f"Authorization: Bearer {gateway.api_key}", "--checks", "all"]
+    command += [f"--max-examples={examples}", "--no-color"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-1000:]
+    assert "Tested: 4" in run.stdout
+
+
+def test_what_the_description_says_is_so(gateway: Gateway, tmp_path: Path) -> None:
+    try_everything(gateway, tmp_path, examples=5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_the_description_says_is_so_however_long_one_looks(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    try_everything(gateway, tmp_path, examples=300)
+
+
+@pytest.fixture
+def description(http: httpx.Client) -> dict[str, Any]:
+    document: dict[str, Any] = http.get("/openapi.json").json()
+    return document
+
+
+def test_it_needs_no_key_and_loads_nothing_from_elsewhere(gateway: Gateway) -> None:
+    reply = httpx.get(f"{gateway.url}/openapi.json", trust_env=False)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (200, "application/json")
+    assert "http://" not in reply.text
+    assert "https://" not in reply.text
+
+
+def test_every_refusal_is_described_as_a_problem(description: dict[str, Any]) -> None:
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if path.startswith("/v1/") and int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"]
+
+
+def test_the_payload_is_described_as_closed(description: dict[str, Any]) -> None:
+    payload = description["components"]["schemas"]["SmsCode"]
+    assert payload["additionalProperties"] is False
+    assert payload["required"] == ["phone", "code", "scene"]
+    assert "reset_password" in payload["properties"]["scene"]["enum"]
+    # The receipt's own page shows no field that could hold a value of a person.
+    assert "phone" not in description["components"]["schemas"]["JobBody"]["properties"]
