@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from integrations.aliyun.signing import AliyunCredentials
+from integrations.aliyun.signing import AliyunCredentials, authorization, canonical_request
 from tests.integrations.sandbox.calling import (
+    HOST,
+    KEY,
     NOTICE_TEMPLATE,
     Caller,
     a_batch,
     a_text,
 )
-from tests.integrations.sandbox.conftest import Clock
+from tests.integrations.sandbox.serving import Clock
 
 BEIJING = dt.timezone(dt.timedelta(hours=8))
 
@@ -90,6 +94,28 @@ def test_the_door_refuses_what_the_real_one_refuses(
     reply = caller.call(**{"action": "SendSms", "fields": a_text(), **mistake})
     assert (reply.json()["Code"], reply.status_code) == (code, status)
     assert {"RequestId", "HostId", "Message", "Recommend"} < reply.json().keys()
+
+
+@pytest.mark.parametrize("claimed", [None, "0" * 64], ids=["no digest", "a wrong digest"])
+def test_a_well_signed_request_must_name_its_bodys_digest(
+    caller: Caller, claimed: str | None
+) -> None:
+    body = urlencode(a_text()).encode()
+    headers = {
+        "host": HOST,
+        "x-acs-action": "SendSms",
+        "x-acs-version": "2017-05-25",
+        "x-acs-date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "x-acs-signature-nonce": "n",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    if claimed is not None:
+        headers["x-acs-content-sha256"] = claimed
+    digest = hashlib.sha256(body).hexdigest()
+    canonical = canonical_request("POST", "/", [], headers.items(), digest)
+    headers["authorization"] = authorization(KEY, canonical)
+    reply = caller.http.post("/", headers=headers, content=body)
+    assert reply.json()["Code"] == "SignatureDoesNotMatch"
 
 
 @pytest.mark.parametrize(("minutes", "code"), [(14, "OK"), (16, "InvalidTimeStamp.Expired")])

@@ -13,7 +13,7 @@ from alibabacloud_tea_openapi.models import Config
 
 from integrations.sandbox.server import SandboxServer
 from tests.integrations.sandbox.calling import Caller
-from tests.integrations.sandbox.conftest import Clock
+from tests.integrations.sandbox.serving import Clock
 
 JOB = "e" * 32
 
