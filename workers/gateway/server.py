@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -21,6 +23,8 @@ def gateway_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
         host: Address to listen on.
         port: 0 lets the system choose.
     """
+    # access_log=False only removes handlers, and whoever sets up logging later brings them back.
+    logging.getLogger("uvicorn.access").disabled = True
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -74,6 +75,13 @@ def test_a_line_has_nothing_that_the_caller_typed(lines: list[Any], gateway: Gat
     ]
     assert found[-1]["method"] == "other"
     assert secret not in str(lines)
+
+
+def test_the_server_keeps_no_access_log(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with gateway.http() as http:
+        http.get("/16400001234")
+    assert not [record for record in caplog.records if record.name == "uvicorn.access"]
 
 
 def test_health_checks_do_not_fill_the_log(lines: list[Any], http: httpx.Client) -> None:

@@ -1,0 +1,50 @@
+"""Hand background jobs to Zhongjiujiu Workers.
+
+::
+
+    import zjj
+
+    with zjj.Client() as client:  # ZJJ_URL, ZJJ_API_KEY
+        job = client.sms_codes.send(phone=phone, code=code, scene="register")
+        job = client.jobs.wait(job.id)
+
+Needs httpx and nothing else of Zhongjiujiu Workers. It never logs, and no error or ``repr`` of
+it contains a value that you handed in.
+"""
+
+from zjj._client import AsyncClient, Client
+from zjj._errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    FieldError,
+    GiveUpError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSettledError,
+    RetryError,
+    UnexpectedReplyError,
+    WaitError,
+    ZjjError,
+)
+from zjj._jobs import Attempt, Disclosure, Job
+
+__all__ = [
+    "AsyncClient",
+    "Attempt",
+    "AuthenticationError",
+    "Client",
+    "ConfigurationError",
+    "ConflictError",
+    "Disclosure",
+    "FieldError",
+    "GiveUpError",
+    "InvalidRequestError",
+    "Job",
+    "NotFoundError",
+    "NotSettledError",
+    "RetryError",
+    "UnexpectedReplyError",
+    "WaitError",
+    "ZjjError",
+]

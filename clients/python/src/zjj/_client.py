@@ -1,0 +1,308 @@
+"""The two clients: the same conversations, carried out with and without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from zjj._conversation import (
+    Conversation,
+    Failure,
+    Pause,
+    Reply,
+    Request,
+    get_job,
+    send_sms_code,
+    wait_for_job,
+)
+from zjj._errors import ConfigurationError
+from zjj._jobs import Job
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["AsyncClient", "Client"]
+
+_TIMEOUT = 10.0
+_ATTEMPTS = 5
+_WAIT = 60.0
+
+
+class Client:
+    """Talks to the gateway. One client serves many threads; close it, or use ``with``.
+
+    Args:
+        base_url: For example ``https://zjj.internal:8000``; default ``ZJJ_URL``.
+        api_key: Default ``ZJJ_API_KEY``.
+        timeout: Seconds for connecting, and for each silence while sending or reading.
+        attempts: How often one call is tried when the gateway is out of reach, overloaded or
+            out of its database. Repetitions carry the same idempotency key.
+        verify: False or an ``ssl.SSLContext``, as httpx understands it.
+
+    Raises:
+        ConfigurationError: There is no usable URL or API key.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = _TIMEOUT,
+        attempts: int = _ATTEMPTS,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        settings = _settings(base_url, api_key, timeout=timeout, verify=verify)
+        self._http = httpx.Client(**settings)
+        self.sms_codes = SmsCodes(self._run, attempts)
+        self.jobs = Jobs(self._run, attempts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._http.base_url)!r})"
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _run(self, conversation: Conversation) -> Job:
+        answer: Reply | Failure | None = None
+        while True:
+            try:
+                step = conversation.send(answer)
+            except StopIteration as done:
+                job: Job = done.value
+                return job
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                answer = None
+            else:
+                answer = self._exchange(step)
+
+    def _exchange(self, request: Request) -> Reply | Failure:
+        try:
+            return _reply(self._http.request(**_arguments(request)))
+        except httpx.RequestError as error:
+            return Failure(type(error).__name__)
+
+
+class AsyncClient:
+    """:class:`Client` for asyncio; close it, or use ``async with``."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = _TIMEOUT,
+        attempts: int = _ATTEMPTS,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        settings = _settings(base_url, api_key, timeout=timeout, verify=verify)
+        self._http = httpx.AsyncClient(**settings)
+        self.sms_codes = AsyncSmsCodes(self._run, attempts)
+        self.jobs = AsyncJobs(self._run, attempts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._http.base_url)!r})"
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def _run(self, conversation: Conversation) -> Job:
+        answer: Reply | Failure | None = None
+        while True:
+            try:
+                step = conversation.send(answer)
+            except StopIteration as done:
+                job: Job = done.value
+                return job
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                answer = None
+            else:
+                answer = await self._exchange(step)
+
+    async def _exchange(self, request: Request) -> Reply | Failure:
+        try:
+            return _reply(await self._http.request(**_arguments(request)))
+        except httpx.RequestError as error:
+            return Failure(type(error).__name__)
+
+
+class SmsCodes:
+    """``client.sms_codes``."""
+
+    def __init__(self, run: Callable[[Conversation], Job], attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    def send(
+        self,
+        *,
+        phone: str,
+        code: str,
+        scene: str,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Have one verification code sent.
+
+        Args:
+            phone: Mainland mobile number.
+            code: 4 to 6 digits.
+            scene: ``register``, ``login``, ``reset_password``, ``bind_phone``, ``change_phone``.
+            user: Your own opaque id for the person; never leaves the company.
+            idempotency_key: Names this request; a random one is made when none is given. Keep
+                it with your own record if your process may die between two tries.
+
+        Returns:
+            The job as it was accepted; ``jobs.wait`` tells how it ends.
+
+        Raises:
+            InvalidRequestError: A field is wrong.
+            ConflictError: The key was used for something else.
+            AuthenticationError: The API key is not accepted.
+            RetryError: Not accepted now; ``error.idempotency_key`` is the key to use again.
+        """
+        return self._run(
+            send_sms_code(
+                phone=phone,
+                code=code,
+                scene=scene,
+                user=user,
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+
+class Jobs:
+    """``client.jobs``."""
+
+    def __init__(self, run: Callable[[Conversation], Job], attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    def get(self, id: str) -> Job:  # noqa: A002 - the word the API uses
+        """One job with its attempts and its minimization receipt.
+
+        Raises:
+            NotFoundError: No such job, or another backend's.
+            AuthenticationError: The API key is not accepted.
+            RetryError: Nobody can tell now.
+        """
+        return self._run(get_job(id, attempts=self._attempts))
+
+    def wait(self, id: str, *, timeout: float = _WAIT) -> Job:  # noqa: A002
+        """The job once it is settled, for better or worse; see ``job.succeeded``.
+
+        Args:
+            id: The job's id.
+            timeout: Seconds, checked between requests.
+
+        Raises:
+            NotSettledError: The time is over; ``error.job`` is how it stands.
+        """
+        return self._run(wait_for_job(id, timeout=timeout, attempts=self._attempts))
+
+
+class AsyncSmsCodes:
+    """``client.sms_codes``."""
+
+    def __init__(self, run: Callable[[Conversation], Awaitable[Job]], attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    async def send(
+        self,
+        *,
+        phone: str,
+        code: str,
+        scene: str,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """As :meth:`SmsCodes.send`."""
+        return await self._run(
+            send_sms_code(
+                phone=phone,
+                code=code,
+                scene=scene,
+                user=user,
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+
+class AsyncJobs:
+    """``client.jobs``."""
+
+    def __init__(self, run: Callable[[Conversation], Awaitable[Job]], attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    async def get(self, id: str) -> Job:  # noqa: A002
+        """As :meth:`Jobs.get`."""
+        return await self._run(get_job(id, attempts=self._attempts))
+
+    async def wait(self, id: str, *, timeout: float = _WAIT) -> Job:  # noqa: A002
+        """As :meth:`Jobs.wait`."""
+        return await self._run(wait_for_job(id, timeout=timeout, attempts=self._attempts))
+
+
+def _settings(
+    base_url: str | None, api_key: str | None, *, timeout: float, verify: ssl.SSLContext | bool
+) -> dict[str, Any]:
+    url = base_url or os.environ.get("ZJJ_URL", "")
+    key = api_key or os.environ.get("ZJJ_API_KEY", "")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("base_url (or ZJJ_URL) must be the gateway's http or https URL")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigurationError("base_url must have no user name, query or fragment")
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ConfigurationError("api_key (or ZJJ_API_KEY) must be visible ASCII characters")
+    return {
+        "base_url": url,
+        "headers": {"Authorization": f"Bearer {key}", "User-Agent": "zhongjiujiu-client"},
+        "timeout": timeout,
+        "verify": verify,
+        # Personal data must not take a detour through whatever proxy the environment names.
+        "trust_env": False,
+    }
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.path,
+        "headers": dict(request.headers),
+        "content": request.content,
+    }
+
+
+def _reply(response: httpx.Response) -> Reply:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Reply(response.status_code, headers, response.content)

@@ -1,0 +1,237 @@
+"""The protocol without the network: what to send, when to repeat, what a reply means.
+
+A conversation is a generator: it yields a :class:`Request` or a :class:`Pause` and is sent what
+came of it. The sync and the async client only differ in how they carry that out.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from zjj._errors import (
+    AuthenticationError,
+    ConflictError,
+    FieldError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSettledError,
+    RetryError,
+    UnexpectedReplyError,
+    WaitError,
+    ZjjError,
+)
+from zjj._jobs import Job, job_from
+
+__all__ = [
+    "Conversation",
+    "Failure",
+    "Pause",
+    "Reply",
+    "Request",
+    "get_job",
+    "send_sms_code",
+    "wait_for_job",
+]
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
+_LONGEST_RETRY_AFTER = 30.0
+"""Seconds; a gateway that asks for more gets no automatic retry, the caller decides."""
+_FIRST_LOOK, _LATEST_LOOK = 0.05, 1.0
+_TRANSIENT = frozenset({429, 502, 503, 504})
+_NOT_FOUND = "urn:problem-type:zjj:not-found"
+_REFUSALS: dict[int, tuple[type[ZjjError], str]] = {
+    401: (AuthenticationError, "the gateway does not accept this API key"),
+    403: (AuthenticationError, "the gateway does not accept this API key"),
+    409: (ConflictError, "the idempotency key was used before with another payload"),
+    429: (WaitError, "too many requests"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An HTTP request to make; ``path`` is relative to the gateway's URL."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The HTTP reply; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """There was no reply; ``reason`` is the name of the transport's error."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Seconds to sleep."""
+
+    seconds: float
+
+
+Conversation = Generator["Request | Pause", "Reply | Failure | None", Job]
+
+
+def send_sms_code(
+    *,
+    phone: str,
+    code: str,
+    scene: str,
+    user: str | None,
+    idempotency_key: str | None,
+    attempts: int,
+) -> Conversation:
+    """Ask for one code to be sent; every repetition carries the same key."""
+    key = str(uuid4()) if idempotency_key is None else idempotency_key
+    if not re.fullmatch(r"[!-~]{1,255}", key):
+        raise _invalid("idempotency_key", "must be 1 to 255 visible ASCII characters")
+    body = {"phone": phone, "code": code, "scene": scene}
+    if user is not None:
+        body["user"] = user
+    request = Request(
+        method="POST",
+        path="/v1/sms-codes",
+        headers={"Content-Type": "application/json", "Idempotency-Key": key},
+        content=json.dumps(body).encode("ascii"),
+    )
+    return _exchange(request, attempts, idempotency_key=key)
+
+
+def get_job(job_id: str, *, attempts: int) -> Conversation:
+    """Read one job."""
+    # Checked here, so that nothing else than a job id ever becomes part of a URL.
+    if not re.fullmatch(r"[0-9a-f]{32}", job_id):
+        raise _invalid("id", "is not a job id")
+    return _exchange(Request(method="GET", path=f"/v1/jobs/{job_id}"), attempts)
+
+
+def wait_for_job(job_id: str, *, timeout: float, attempts: int) -> Conversation:
+    """Read one job until it is settled; the time is checked between requests."""
+    deadline = time.monotonic() + timeout
+    pause = _FIRST_LOOK
+    while True:
+        job = yield from get_job(job_id, attempts=attempts)
+        left = deadline - time.monotonic()
+        if job.settled:
+            return job
+        if left <= 0:
+            raise NotSettledError(job)
+        yield Pause(min(pause, left))
+        pause = min(pause * 1.5, _LATEST_LOOK)
+
+
+def _exchange(
+    request: Request, attempts: int, *, idempotency_key: str | None = None
+) -> Conversation:
+    attempt = 1
+    while True:
+        answer = yield request
+        if answer is None:
+            raise TypeError("a request must be answered by a Reply or a Failure")
+        meaning = _meaning(answer)
+        if isinstance(meaning, Job):
+            return meaning
+        pause = _pause_before_repeating(answer, meaning.retry_after, attempt)
+        if pause is None or attempt >= attempts:
+            meaning.idempotency_key = idempotency_key
+            raise meaning
+        yield Pause(pause)
+        attempt += 1
+
+
+def _pause_before_repeating(
+    answer: Reply | Failure, retry_after: float | None, attempt: int
+) -> float | None:
+    """Full jitter, but never sooner than the gateway asks; None when repeating is pointless."""
+    if isinstance(answer, Reply) and answer.status not in _TRANSIENT:
+        return None
+    if retry_after is not None and retry_after > _LONGEST_RETRY_AFTER:
+        return None
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+    return (retry_after or 0.0) + random.uniform(0.0, longest)  # noqa: S311 - spreads load
+
+
+def _meaning(answer: Reply | Failure) -> Job | ZjjError:
+    if isinstance(answer, Failure):
+        return RetryError(f"the gateway did not answer ({answer.reason})")
+    if answer.status in (200, 202):
+        return _job_in(answer)
+    document = _json(answer)
+    problem: Mapping[str, Any] = document if isinstance(document, dict) else {}
+    return _error_in(answer, problem)
+
+
+def _job_in(reply: Reply) -> Job | ZjjError:
+    try:
+        return job_from(
+            _json(reply), repeated=reply.headers.get("idempotency-result") == "repeated"
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return _not_the_gateway(reply)
+
+
+def _error_in(reply: Reply, problem: Mapping[str, Any]) -> ZjjError:
+    status = reply.status
+    if status == 422:
+        return InvalidRequestError(_field_errors(problem), status=status)
+    if status == 404 and problem.get("type") == _NOT_FOUND:
+        return NotFoundError("there is no such job for this API key", status=status)
+    if status in _REFUSALS:
+        kind, message = _REFUSALS[status]
+    elif status >= 500:
+        kind, message = RetryError, f"the gateway answered {status}"
+    else:
+        return _not_the_gateway(reply)
+    return kind(message, status=status, retry_after=_retry_after(reply))
+
+
+def _not_the_gateway(reply: Reply) -> ZjjError:
+    return UnexpectedReplyError(
+        f"this is not how the gateway answers (HTTP {reply.status}); is the URL right?",
+        status=reply.status,
+    )
+
+
+def _field_errors(problem: Mapping[str, Any]) -> tuple[FieldError, ...]:
+    try:
+        return tuple(
+            FieldError(str(item["field"]), str(item["reason"]), str(item["code"]))
+            for item in problem["errors"]
+        )
+    except (KeyError, TypeError):
+        return ()
+
+
+def _json(reply: Reply) -> Any:
+    try:
+        return json.loads(reply.content)
+    except ValueError:
+        return None
+
+
+def _retry_after(reply: Reply) -> float | None:
+    # The gateway sends seconds; a proxy's HTTP date is left to the ordinary backoff.
+    text = reply.headers.get("retry-after", "")
+    return float(text) if re.fullmatch(r"[0-9]{1,6}", text) else None
+
+
+def _invalid(field: str, reason: str) -> InvalidRequestError:
+    return InvalidRequestError((FieldError(field, reason, "invalid_value"),))
