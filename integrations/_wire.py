@@ -75,9 +75,9 @@ class Timeouts:
     connect: float = 3.0
     """One attempt at a connection, TLS handshake included in each of its steps."""
     reconnect: float = 6.0
-    """Within this, and at most three times, a connection is attempted again."""
+    """Within this, and at most three times more, a connection is attempted again."""
     answer: float = 10.0
-    """From the last byte written to the last byte read."""
+    """Each wait for a part of the answer, and all of its body."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -19,6 +19,7 @@ from integrations.disguises import Disguises, Unfolded
 from integrations.leaves import CONTENT_TYPES, Leaf, Leaves, Unreadable, read
 from integrations.minimize import TRANSFORMS
 from integrations.policy import Place
+from models.errors import DeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,11 +79,21 @@ class FinalRequest:
         return f"<{type(self).__name__} {self.method} {self.host}>"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Admitted:
-    """A request that :func:`admit` has let through; the transport sends nothing else."""
+    """A request that :func:`admit` has let through; the transport sends nothing else.
 
-    request: FinalRequest
+    Only this module can make one.
+    """
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: FinalRequest, seal: object) -> None:
+        if seal is not _SEAL:
+            raise DeniedError("only the gate admits requests")
+        self.request = request
+
+
+_SEAL = object()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -142,7 +153,7 @@ def admit(
     _search(operation, request, held, adapted, exact)
     if kind := detect("\n".join((*adapted, *signed))):
         raise Refused(Reason.DETECTED, kind.replace(" ", "_"))
-    return Admitted(request)
+    return Admitted(request, _SEAL)
 
 
 def _technical(operation: Operation, body: bytes) -> dict[str, str]:

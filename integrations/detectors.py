@@ -14,6 +14,7 @@ from stdnum.cn import ric
 
 __all__ = ["detect"]
 
+_ENOUGH_DIGITS = re.compile(r"[0-9][0-9 -]{9,}[0-9Xx]")
 _CANDIDATE = re.compile(
     r"(?<![0-9A-Fa-f])(?:"
     r"(?P<long>[1-9][0-9]{5}[ -]?[0-9]{8}[ -]?[0-9]{3}[0-9Xx]"
@@ -29,6 +30,8 @@ def detect(text: str) -> str | None:
     Returns:
         ``mobile number``, ``identity number`` or ``bank card``; the first one found.
     """
+    if not _ENOUGH_DIGITS.search(text):
+        return None
     for match in _CANDIDATE.finditer(text):
         if match["mobile"]:
             return "mobile number"

@@ -1,68 +1,70 @@
 """Finding a value again in bytes, however it was written there.
 
-Bytes are unfolded once: percent-encoding, JSON and XML escapes undone until nothing changes,
-full-width forms made plain, letters in one case. In the result a value is looked for as it is
-(digits also with anything between them), in hexadecimal, in base64 of either alphabet at each of
-the three alignments, and as its MD5, SHA-1 and SHA-256: those of a phone number are enumerable,
-so they are the number.
+Percent-encoding and the escapes of JSON and XML are undone layer by layer until nothing changes;
+every layer is searched, because undoing can also destroy (``%16400001234`` holds a number before
+its first three characters become one). In each layer full-width forms are made plain and letters
+brought to one case. There a value is looked for as it is (with anything between its characters),
+in hexadecimal, in base64 of either alphabet at each of the three alignments, and as its MD5, SHA-1
+and SHA-256: those of a phone number are enumerable, so they are the number.
 
-A value of fewer than seven letters or digits, such as a verification code, occurs by chance in
-any digest; as it is it is only looked for as a whole word, where the caller asks for that.
+A value of fewer than seven ASCII characters, such as a verification code, occurs by chance in any
+digest; as it is it is only looked for as a whole word, where the caller asks for that.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Disguises", "Unfolded"]
 
 _SHORT = 7
-_ROUNDS = 5
-_JSON_ESCAPE = re.compile(r"\\+u([0-9A-Fa-f]{4})")
-_BETWEEN_DIGITS = b" \t\r\n\"'&=:;,._+-/\\|()[]{}#*"
-_ONE_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _FEWEST = 4
+_WORD = re.compile(r"\w+", re.ASCII)
+_BETWEEN = b" \t\r\n\"'&=:;,._+-/\\|()[]{}#*"
+_ONE_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_WIDE_BETWEEN = re.compile(
+    "[\u00ad\u00b7\u200b-\u200f\u2010-\u2015\u2026\u2060\u3001\u3002\u30fb\ufeff]"
+)
+_JSON_ESCAPE = re.compile(
+    rb"\\u(d[89ab][0-9a-f]{2})\\+u(d[c-f][0-9a-f]{2})|\\u([0-9a-f]{4})", re.IGNORECASE
+)
+_XML_ESCAPE = re.compile(rb"&#(?:x([0-9a-f]{1,6})|([0-9]{1,7}));?|&amp;", re.IGNORECASE)
 
 
 class Unfolded:
-    """Bytes in the forms in which values are looked for."""
+    """Bytes, layer by layer, in the forms in which values are looked for."""
 
-    __slots__ = ("base64", "digits", "text")
+    __slots__ = ("layers",)
 
     def __init__(self, data: bytes) -> None:
-        for _ in range(_ROUNDS):
-            before = data
-            if b"%" in data:
-                data = unquote_to_bytes(data)
-            if b"\\u" in data:
-                data = (
-                    _JSON_ESCAPE.sub(_character, data.decode("utf-8", "replace"))
-                    .encode("utf-16", "surrogatepass")
-                    .decode("utf-16", "replace")
-                    .encode()
-                )
-            if b"&#" in data:
-                data = html.unescape(data.decode("utf-8", "replace")).encode("utf-8", "replace")
-            if data == before:
-                break
-        self.text = _plain(data.decode("utf-8", "replace"))
-        self.digits = self.text.encode("utf-8", "replace").translate(None, _BETWEEN_DIGITS)
-        self.base64 = data.translate(_ONE_ALPHABET, b"\r\n")
+        self.layers = tuple(_Layer(layer) for layer in _layers(data))
 
     def has_word(self, word: str) -> bool:
         """Whether ``word`` stands there with no ASCII letter, digit or underscore beside it."""
-        return (
-            re.search(rf"(?<!\w){re.escape(_plain(word))}(?!\w)", self.text, re.ASCII) is not None
-        )
+        plain = _plain(word)
+        return any(plain in _WORD.findall(layer.text) for layer in self.layers)
 
     def has_line(self, line: str) -> bool:
         """Whether a whole line is ``line``; one of fewer than four characters is no evidence."""
-        return len(line) >= _FEWEST and f"\n{_plain(line)}\n" in f"\n{self.text}\n"
+        plain = f"\n{_plain(line)}\n"
+        return len(line) >= _FEWEST and any(plain in f"\n{layer.text}\n" for layer in self.layers)
+
+
+class _Layer:
+    __slots__ = ("base64", "letters", "text")
+
+    def __init__(self, data: bytes) -> None:
+        self.text = _plain(data.decode("utf-8", "replace"))
+        self.letters = _letters(self.text)
+        self.base64 = data.translate(_ONE_ALPHABET, b"\r\n")
 
 
 class Disguises:
@@ -72,14 +74,14 @@ class Disguises:
         value: The text as it is.
     """
 
-    __slots__ = ("_base64", "_digits", "_texts", "short")
+    __slots__ = ("_base64", "_letters", "_texts", "short")
 
     def __init__(self, value: str) -> None:
         data = value.encode()
         plain = _plain(value)
         self.short = len(plain) < _SHORT and plain.isascii()
         """Too short to be told from chance as it is."""
-        self._digits = b"" if self.short else plain.encode().translate(None, _BETWEEN_DIGITS)
+        self._letters = b"" if self.short else _letters(plain)
         self._base64 = tuple(_aligned(data))
         self._texts = (
             data.hex(),
@@ -88,24 +90,65 @@ class Disguises:
             hashlib.sha256(data).hexdigest(),
         )
 
-    def count(self, bytes_: Unfolded) -> int:
-        """How often the value occurs, in whatever form."""
-        found = bytes_.digits.count(self._digits) if self._digits else 0
+    def count(self, unfolded: Unfolded) -> int:
+        """How often the value occurs, in whatever form: in the layer where that is most often."""
+        return max(self._count(layer) for layer in unfolded.layers)
+
+    def _count(self, layer: _Layer) -> int:
+        found = layer.letters.count(self._letters) if self._letters else 0
         for text in self._texts:
-            if text in bytes_.text:
-                found += bytes_.text.count(text)
+            if text in layer.text:
+                found += layer.text.count(text)
         for core in self._base64:
-            if core in bytes_.base64:
-                found += bytes_.base64.count(core)
+            if core in layer.base64:
+                found += layer.base64.count(core)
         return found
 
 
-def _character(escape: re.Match[str]) -> str:
-    return chr(int(escape[1], 16))
+def _layers(data: bytes) -> Iterator[bytes]:
+    """``data``, and what becomes of it by each undoing that changes it; each one is shorter."""
+    yield data
+    changed = True
+    while changed:
+        changed = False
+        for sign, undo in _UNDOINGS:
+            if sign in data and (undone := undo(data)) != data:
+                data = undone
+                changed = True
+                yield data
+
+
+def _json_character(escape: re.Match[bytes]) -> bytes:
+    if escape[3]:
+        return chr(int(escape[3], 16)).encode("utf-8", "replace")
+    high, low = int(escape[1], 16), int(escape[2], 16)
+    return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF)).encode()
+
+
+def _xml_character(escape: re.Match[bytes]) -> bytes:
+    if not (escape[1] or escape[2]):
+        return b"&"
+    code = int(escape[1], 16) if escape[1] else int(escape[2])
+    return chr(code).encode("utf-8", "replace") if code < 0x110000 else b"?"
+
+
+_UNDOINGS = (
+    (b"%", unquote_to_bytes),
+    (b"\\", lambda data: _JSON_ESCAPE.sub(_json_character, data)),
+    (b"&#", lambda data: _XML_ESCAPE.sub(_xml_character, data)),
+    (b"&amp;", lambda data: _XML_ESCAPE.sub(_xml_character, data)),
+)
 
 
 def _plain(text: str) -> str:
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def _letters(plain: str) -> bytes:
+    """The text without what people put between digits and words."""
+    if not plain.isascii():
+        plain = _WIDE_BETWEEN.sub("", plain)
+    return plain.encode("utf-8", "replace").translate(None, _BETWEEN)
 
 
 def _aligned(data: bytes) -> list[bytes]:

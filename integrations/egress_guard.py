@@ -3,8 +3,8 @@
 The import rules say that only ``integrations/_wire.py`` may use an HTTP client. This is the same
 rule at run time, for every library in the process: an audit hook (PEP 578) sees each connection,
 datagram and name lookup before it happens and refuses those that are neither on the list given at
-start (database, broker) nor made by the gate for an admitted request. An audit hook cannot be
-removed again.
+start (database, broker) nor made by the gate for an admitted request. The machine's own names may
+be looked up, as servers do when they bind. An audit hook cannot be removed again.
 
 Libraries that connect in C, such as libpq, raise no audit event; they connect to the database
 only. Connections within the machine over unix sockets are none of its business.
@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from models.errors import DeniedError
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["install", "passage"]
 
 _ADDRESSED = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-_LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
-_REVERSE = frozenset({"socket.gethostbyaddr", "socket.getnameinfo"})
+_LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
 
 _allowed: dict[tuple[str, int], set[str]] = {}
 """Addresses by host and port."""
@@ -67,8 +67,8 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
             _judge_address(address)
     elif event in _LOOKUPS:
         _judge_name(arguments[0])
-    elif event in _REVERSE:
-        raise DeniedError("a reverse lookup would tell an address around the gate")
+    elif event == "socket.getnameinfo":
+        _judge_name(arguments[0][0])
 
 
 def _judge_address(address: object) -> None:
@@ -89,21 +89,28 @@ def _judge_name(host: object) -> None:
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
     passage = getattr(_thread, "passage", None)
     if (
-        name is None
-        or (passage is not None and name == passage[0])
+        (passage is not None and name == passage[0])
         or any(name == allowed for allowed, _ in _allowed)
-        or getattr(_thread, "resolving", False)
+        or _is_here(name)
     ):
         return
     raise DeniedError("a name lookup around the gate was refused")
 
 
+def _is_here(name: object) -> bool:
+    """Whether ``name`` is this machine's own, or an address that needs no lookup to be used."""
+    if name in {None, "", "localhost", socket.gethostname()}:
+        return True
+    try:
+        address = ip_address(str(name))
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
 def _resolve(host: str, port: int) -> set[str]:
     """Where ``host`` lives now; it may have moved since the start."""
-    _thread.resolving = True
     try:
         return {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except OSError:
         return set()
-    finally:
-        _thread.resolving = False

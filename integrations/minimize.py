@@ -55,7 +55,7 @@ def minimize(
         if value is None:
             if entry.required:
                 raise InvalidValue(f"{operation.name} needs {entry.source}")
-        elif isinstance(value, Personal | str):
+        elif isinstance(value, str) or (entry.held and isinstance(value, Personal)):
             values[name] = value
         else:
             raise InvalidValue(f"{operation.name}: {entry.source} must be text")

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["Garbled", "Reply", "cut"]
 
 # A result code, an id, a time: what a kept field looks like. Prose and names do not pass.
-_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:^/+=@-]{0,127}(?: [0-9:]{5,8})?", re.ASCII)
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:^/+=-]{0,127}(?: [0-9:]{5,8})?", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9 ,:._-]{1,64}", re.ASCII)
 _MOST_ROWS = 200
 _LONGEST_EXCERPT = 64
 
 
 class Garbled(Exception):
-    """A success that cannot be read, so nobody knows what the recipient did."""
+    """An answer that tells nobody what the recipient did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ def cut(operation: Operation, status: int, headers: Mapping[str, str], body: byt
         body: The whole body.
 
     Raises:
-        Garbled: A success whose body is no JSON object or lacks the result code. Of any other
-            status whose body cannot be read, the status alone is kept.
+        Garbled: A redirect, or a success whose body is no JSON object or lacks the result code.
+            Of an error whose body cannot be read, the status alone is kept.
     """
     rule = operation.reply
     success = 200 <= status < 300
+    if not success and status < 400:
+        raise Garbled
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -24,13 +25,18 @@ class RecordingServer:
     ``requests`` holds each request as it came; ``connections`` counts connections.
     """
 
-    def __init__(self, reply: bytes | Callable[[socket.socket], None] | None = None) -> None:
+    def __init__(
+        self,
+        reply: bytes | Callable[[socket.socket], None] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.reply = answer() if reply is None else reply
         self.requests: list[bytes] = []
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._tls = tls
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -70,6 +76,9 @@ class RecordingServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._open.append(connection)
             while request := _read_request(connection):
                 self.requests.append(request)
                 if callable(self.reply):
