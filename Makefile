@@ -7,6 +7,7 @@ BIN := .venv/bin
 CLIENT := $(patsubst %/pyproject.toml,-e %,$(wildcard clients/python/pyproject.toml))
 LOCKS := requirements/build.txt requirements/run.txt requirements/dev.txt
 ARGS ?=
+CLI_PAGE := docs/cli.md
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Source distributions without a pyproject.toml are built by the locked setuptools as well.
@@ -56,7 +57,7 @@ bench: .venv/.dev ## measure us and our peers side by side (ARGS="--help")
 
 .PHONY: docs
 docs: .venv/.dev ## rewrite the generated pages in docs/
-	@ZJJ_LANG=en $(BIN)/typer workers.cli utils docs --name zjj --title "The zjj command" --output docs/cli.md
+	@ZJJ_LANG=en $(BIN)/typer workers.cli.app utils docs --name zjj --title "The zjj command" --output $(CLI_PAGE)
 
 .PHONY: venv
 venv: .venv/.dev ## install everything into .venv, by hash
