@@ -6,11 +6,11 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from models.errors import DatabaseUnavailable, IdempotencyConflict
@@ -21,10 +21,13 @@ from tasks.payload import Payload
 from tasks.preparation import Preparation
 from workers.dispatch import Dispatcher
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
 __all__ = ["AsyncTransaction", "JobService", "SyncTransaction"]
 
-SyncTransaction = Connection | Session
-AsyncTransaction = AsyncConnection | AsyncSession
+SyncTransaction: TypeAlias = Connection | Session
+AsyncTransaction: TypeAlias = "AsyncConnection | AsyncSession"
 
 
 class JobService:
@@ -90,7 +93,7 @@ class JobService:
         transaction: AsyncTransaction | None = None,
     ) -> EnqueuedJob:
         """:meth:`enqueue` for an event loop: nothing here blocks it."""
-        if isinstance(transaction, AsyncSession | AsyncConnection):
+        if transaction is not None:
             return await transaction.run_sync(
                 lambda inner: self.enqueue(
                     payload,

@@ -7,18 +7,11 @@ from typing import Annotated
 
 import typer
 
-from models.api_keys import ApiKeys
-from models.database import is_current
 from models.errors import InvalidValue
 from tasks.task import QUEUES
 from workers.cli.language import say_in as t
-from workers.dispatch import connect_redis
 from workers.embedded.lifeline import hold_lifeline
-from workers.entrance import open_entrance
-from workers.gateway import create_gateway, gateway_server
-from workers.gateway.health import Dependency
 from workers.logs import configure_logs
-from workers.process import run_worker
 from workers.settings import Settings, load_settings
 
 __all__ = ["gateway", "worker"]
@@ -33,6 +26,13 @@ def _prepared() -> Settings:
 
 def gateway() -> None:
     """Serve the HTTP API for web backends (ZJJ_GATEWAY_HOST, ZJJ_GATEWAY_PORT)."""
+    from models.api_keys import ApiKeys
+    from models.database import is_current
+    from workers.dispatch import connect_redis
+    from workers.entrance import open_entrance
+    from workers.gateway import create_gateway, gateway_server
+    from workers.gateway.health import Dependency
+
     settings = _prepared()
     entrance = open_entrance(settings)
     redis = connect_redis(settings.redis)
@@ -58,6 +58,8 @@ def worker(
     ] = ",".join(QUEUES),
 ) -> None:
     """Run jobs of some queues until SIGTERM."""
+    from workers.process import run_worker
+
     settings = _prepared()
     names = [name for name in queues.replace(" ", "").split(",") if name]
     unknown = set(names) - set(QUEUES)
