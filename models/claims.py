@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, exists, or_, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
+from models.batches import among, insert_into
 from models.group_commit import Transaction
 from models.states import CLAIMABLE, Event, State, next_state
-from models.tables import jobs, workers
+from models.tables import disclosures, jobs, workers
 
 __all__ = ["Claim", "ClaimRequest", "Worker", "beat", "lost_claims", "sign_off", "write_claims"]
 
@@ -63,32 +66,53 @@ def write_claims(transaction: Transaction, requests: Sequence[ClaimRequest]) -> 
         A claim, or None: settled, claimed by another worker, not due, or past its expiry (which
         is settled as ``expired`` on the spot).
     """
+    connection = transaction.connection
     now = max(request.at for request in requests)
     claims: dict[tuple[str, str], Claim] = {}
     for worker_id in dict.fromkeys(request.worker_id for request in requests):
         wanted = {request.job_id for request in requests if request.worker_id == worker_id}
-        for claim in _claim(transaction.connection, wanted, worker_id, now):
-            claims[claim.job_id, worker_id] = claim
-    if len(claims) < len(requests):
-        expire(transaction.connection, now, {request.job_id for request in requests})
+        found = _claim(connection, wanted, worker_id, now)
+        if transaction.repeated and len(found) < len(wanted):
+            found += _claimed_before(connection, wanted, worker_id, now)
+        claims |= {(claim.job_id, worker_id): claim for claim in found}
+    missed = {request.job_id for request in requests} - {job_id for job_id, _ in claims}
+    if missed:
+        expire(connection, now, missed)
     # A job that is asked for twice in one batch is given out once.
     return [claims.pop((request.job_id, request.worker_id), None) for request in requests]
 
 
-def _claim(
-    connection: Connection, job_ids: Collection[str], worker_id: str, now: dt.datetime
-) -> list[Claim]:
+_COLUMNS = (
+    jobs.c.id,
+    jobs.c.kind,
+    jobs.c.backend,
+    jobs.c.fence,
+    jobs.c.attempts,
+    jobs.c.claims,
+    jobs.c.sealed,
+    jobs.c.bucket,
+    jobs.c.policy_version,
+    jobs.c.subject,
+    jobs.c.consent_ref,
+    jobs.c.expires_at,
+    jobs.c.created_at,
+)
+
+
+@cache
+def _claiming(dialect: str) -> ReturningUpdate[Any]:
+    now = bindparam("now", type_=jobs.c.run_at.type)
     free = (
         select(jobs.c.id)
         .where(
-            jobs.c.id.in_(job_ids),
-            jobs.c.state.in_(CLAIMABLE),
+            among(dialect, jobs.c.id, "ids"),
+            or_(*(jobs.c.state == state for state in CLAIMABLE)),
             jobs.c.run_at <= now,
             or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now),
         )
         .with_for_update(skip_locked=True)
     )
-    rows = connection.execute(
+    return (
         update(jobs)
         .where(jobs.c.id.in_(free))
         .values(
@@ -96,26 +120,40 @@ def _claim(
             attempts=jobs.c.attempts + 1,
             claims=jobs.c.claims + 1,
             fence=jobs.c.fence + 1,
-            claimed_by=worker_id,
+            claimed_by=bindparam("worker"),
             claimed_at=now,
             updated_at=now,
         )
-        .returning(
-            jobs.c.id,
-            jobs.c.kind,
-            jobs.c.backend,
-            jobs.c.fence,
-            jobs.c.attempts,
-            jobs.c.claims,
-            jobs.c.sealed,
-            jobs.c.bucket,
-            jobs.c.policy_version,
-            jobs.c.subject,
-            jobs.c.consent_ref,
-            jobs.c.expires_at,
-            jobs.c.created_at,
+        .returning(*_COLUMNS)
+    )
+
+
+def _claim(
+    connection: Connection, job_ids: Collection[str], worker_id: str, now: dt.datetime
+) -> list[Claim]:
+    rows = connection.execute(
+        _claiming(connection.dialect.name),
+        {"ids": list(job_ids), "worker": worker_id, "now": now},
+    )
+    return _claims(rows, now)
+
+
+def _claimed_before(
+    connection: Connection, job_ids: Collection[str], worker_id: str, now: dt.datetime
+) -> list[Claim]:
+    """What the same batch claimed when its COMMIT was cut off."""
+    rows = connection.execute(
+        select(*_COLUMNS).where(
+            jobs.c.id.in_(job_ids),
+            jobs.c.state == State.RUNNING,
+            jobs.c.claimed_by == worker_id,
+            jobs.c.claimed_at == now,
         )
     )
+    return _claims(rows, now)
+
+
+def _claims(rows: Iterable[Any], now: dt.datetime) -> list[Claim]:
     return [
         Claim(
             job_id=row.id,
@@ -153,7 +191,7 @@ def expire(
         How many expired.
     """
     due = select(jobs.c.id).where(
-        jobs.c.state.in_([state for state in CLAIMABLE | {State.SCHEDULED}]),
+        jobs.c.state.in_(CLAIMABLE | {State.SCHEDULED}),
         jobs.c.expires_at <= now,
     )
     due = due.where(jobs.c.id.in_(job_ids)) if job_ids is not None else due.limit(limit)
@@ -172,9 +210,8 @@ def expire(
 
 def beat(connection: Connection, worker: Worker, *, now: dt.datetime) -> None:
     """Show that a worker lives: one row for all its claims."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(
-        insert(workers)
+        insert_into(connection.dialect.name, workers)
         .values(
             id=worker.id,
             host=worker.host,
@@ -204,15 +241,18 @@ def lost_claims(
 ) -> list[tuple[str, int]]:
     """Claims that stand under a worker's name but never reached it, as (job id, fence).
 
-    That happens when the connection dies while a claim is being committed.
+    That happens when the connection dies while a claim is being committed. A claim on whose behalf
+    the gate was asked did reach it, so it is none of them.
     """
+    disclosed = exists().where(
+        disclosures.c.job_id == jobs.c.id, disclosures.c.fence == jobs.c.fence
+    )
     rows = connection.execute(
         select(jobs.c.id, jobs.c.fence).where(
-            and_(
-                jobs.c.state == State.RUNNING,
-                jobs.c.claimed_by == worker_id,
-                jobs.c.claimed_at < before,
-            )
+            jobs.c.state == State.RUNNING,
+            jobs.c.claimed_by == worker_id,
+            jobs.c.claimed_at < before,
+            ~disclosed,
         )
     )
     return [(row.id, row.fence) for row in rows if row.id not in held]

@@ -17,12 +17,20 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from models.errors import ConfigurationError, DatabaseUnavailable
 
-__all__ = ["WRITES", "is_current", "migrate", "open_database", "writing"]
+__all__ = ["WRITES", "is_current", "migrate", "open_database", "plan_by_key", "writing"]
 
 WRITES = {"zjj_writes": True}
 """Execution options of a connection that will write: SQLite then locks at BEGIN, not midway."""
 
 _BUSY_SECONDS = 5
+
+_POSTGRES = {"timezone": "UTC", "lock_timeout": f"{_BUSY_SECONDS}s"}
+_BY_KEY = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 
 def open_database(url: str) -> Engine:
@@ -43,7 +51,10 @@ def open_database(url: str) -> Engine:
             parsed.set(drivername="postgresql+psycopg"),
             hide_parameters=True,
             pool_pre_ping=False,
-            connect_args={"connect_timeout": 3, "options": "-c timezone=UTC"},
+            connect_args={
+                "connect_timeout": 3,
+                "options": " ".join(f"-c {name}={value}" for name, value in _POSTGRES.items()),
+            },
         )
     if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ConfigurationError(
@@ -55,7 +66,7 @@ def open_database(url: str) -> Engine:
     return engine
 
 
-def _prepare_sqlite(connection: Any, record: object) -> None:
+def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver must not open transactions on its own: _begin_sqlite does, with the right lock.
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
@@ -72,6 +83,18 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """A short transaction that will write."""
     with engine.connect().execution_options(**WRITES) as connection, connection.begin():
         yield connection
+
+
+def plan_by_key(connection: Connection) -> None:
+    """Make PostgreSQL find rows by key on this connection, whatever its statistics say.
+
+    A queue's statistics are never right: with a plan made while it was empty, one job of a backlog
+    would be found by reading all of it.
+    """
+    if connection.dialect.name == "postgresql":
+        for name, value in _BY_KEY.items():
+            connection.exec_driver_sql(f"SET {name} = {value}")
+        connection.commit()
 
 
 def _alembic() -> Config:

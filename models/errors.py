@@ -7,6 +7,7 @@
     │   ├── DatabaseUnavailable
     │   └── (provider errors that are provably unsent, see integrations)
     ├── WaitError               nothing happened; wait, and do not count it as an attempt
+    │   └── ClaimLost           others have taken the job over: stop, send nothing
     ├── GiveUpError             repeating will never help; somebody must change something
     │   ├── InvalidValue        a value that cannot be what it claims to be
     │   ├── IdempotencyConflict the key was used before, for something else
@@ -24,6 +25,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "ClaimLost",
     "ConfigurationError",
     "DatabaseUnavailable",
     "DeniedError",
@@ -86,6 +88,12 @@ class WaitError(ZjjError):
     """Nothing happened; wait, without counting an attempt."""
 
     default_code = "wait"
+
+
+class ClaimLost(WaitError):
+    """The claim is no longer held, so nothing may be sent on its behalf."""
+
+    default_code = "claim.lost"
 
 
 class GiveUpError(ZjjError):

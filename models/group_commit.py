@@ -16,12 +16,12 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
-from models.database import WRITES
+from models.database import WRITES, plan_by_key
 from models.errors import DatabaseUnavailable, ZjjError
 
-__all__ = ["GroupCommit", "Transaction", "Write"]
+__all__ = ["GroupCommit", "Transaction", "Write", "WriteApart"]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -32,29 +32,54 @@ _RECONNECT_SECONDS = 0.05
 
 
 class Transaction:
-    """A transaction in progress, as the writes of one batch see it."""
+    """A transaction in progress, as the writes of one batch see it.
 
-    __slots__ = ("_after_commit", "connection")
+    Attributes:
+        repeated: The same batch was written before and its COMMIT was cut off: it may stand
+            already, then as a whole.
+    """
 
-    def __init__(self, connection: Connection) -> None:
+    __slots__ = ("_after_commit", "_before_commit", "connection", "repeated")
+
+    def __init__(self, connection: Connection, *, repeated: bool = False) -> None:
         self.connection = connection
+        self.repeated = repeated
+        self._before_commit: dict[object, Callable[[], None]] = {}
         self._after_commit: dict[object, Callable[[], None]] = {}
 
+    def before_commit(self, key: object, action: Callable[[], None]) -> None:
+        """Run ``action`` as the transaction's last write, once for each key."""
+        self._before_commit[key] = action
+
     def after_commit(self, key: object, action: Callable[[], None]) -> None:
-        """Run ``action`` once the transaction stands; a later one under the same key replaces it."""
+        """Run ``action`` once the transaction stands, once for each key."""
         self._after_commit[key] = action
 
+    def finish(self) -> None:
+        """Run what waits for the commit."""
+        for action in self._before_commit.values():
+            action()
+
     def committed(self) -> None:
+        """Run what waited for the transaction to stand."""
         for action in self._after_commit.values():
             action()
 
 
 Write = Callable[[Transaction, Sequence[P]], Sequence[R]]
-"""Stores a batch of items and returns one result for each, in order.
+"""Stores a batch of items and returns one result for each, in order; a ZjjError among them is raised
+to the one who handed that item in.
 
 It must be idempotent for the same items: when the connection dies during COMMIT nobody knows
-whether the batch stands, and it is written again.
+whether the batch stands, and it is written again (``transaction.repeated``).
 """
+
+
+class WriteApart(Exception):
+    """Raised by a write that cannot tell which of several items it must refuse.
+
+    Nothing of the batch is kept; its items are then written one by one.
+    """
 
 
 class GroupCommit:
@@ -116,16 +141,18 @@ class GroupCommit:
                     self._queue.put(None)
                     break
                 batch.append(following)
-            self._settle(batch)
+            # Whoever has stopped waiting (a cancelled request) is not written any more.
+            self._settle([e for e in batch if e.future.set_running_or_notify_cancel()])
         self._disconnect()
 
     def _settle(self, batch: list[_Entry]) -> None:
         try:
-            self._write_reconnecting(batch)
+            if batch:
+                self._write_reconnecting(batch)
         except DatabaseUnavailable as error:
             for entry in batch:
-                entry.future.set_exception(error)
-        except Exception as error:
+                entry.future.set_exception(DatabaseUnavailable(error.message))
+        except Exception as error:  # noqa: BLE001 - whoever handed the item in gets it
             if len(batch) == 1:
                 batch[0].future.set_exception(_without_parameters(error))
             else:
@@ -140,32 +167,39 @@ class GroupCommit:
         in_doubt = False
         for remaining in reversed(range(_RECONNECTS)):
             committing = False
+            failure: Exception
             try:
                 connection = self._connect()
                 with connection.begin():
-                    transaction = Transaction(connection)
+                    transaction = Transaction(connection, repeated=in_doubt)
                     for write, entries in _by_write(batch):
                         results = write(transaction, [entry.item for entry in entries])
                         for entry, result in zip(entries, results, strict=True):
                             entry.result = result
+                    transaction.finish()
                     committing = True
                 transaction.committed()
-            except (OperationalError, InterfaceError) as error:
-                in_doubt = in_doubt or committing
-                self._disconnect()
-                if remaining and _may_pass(error):
-                    time.sleep(_RECONNECT_SECONDS)
-                    continue
+                return
+            except Exception as error:  # noqa: BLE001 - it goes to whoever waits
+                if isinstance(error, DBAPIError) and _is_outage(error):
+                    self._disconnect()
+                    in_doubt = in_doubt or committing
+                    if remaining and _may_pass(error):
+                        time.sleep(_RECONNECT_SECONDS)
+                        continue
+                    failure = DatabaseUnavailable(
+                        f"the database did not take the write ({type(error.orig).__name__})"
+                    )
+                else:
+                    failure = error
                 if in_doubt:
                     self._on_doubt()
-                raise DatabaseUnavailable(
-                    f"the database did not take the write ({type(error.orig).__name__})"
-                ) from None
-            return
+            raise failure
 
     def _connect(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect().execution_options(**WRITES)
+            plan_by_key(self._connection)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -201,8 +235,13 @@ def _by_write(batch: list[_Entry]) -> list[tuple[Write[Any, Any], list[_Entry]]]
     return list(groups.items())
 
 
+def _is_outage(error: DBAPIError) -> bool:
+    """Whether the database is at fault, not the statement."""
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
 def _may_pass(error: DBAPIError) -> bool:
-    """Whether a fresh connection could help at once: a lost one, a deadlock, a short lock."""
+    """Whether a fresh connection could help at once: a lost one, a deadlock, a restart."""
     if error.connection_invalidated:
         return True
     return getattr(error.orig, "sqlstate", None) in {"40001", "40P01", "57P01", "57P02", "57P03"}
@@ -210,7 +249,7 @@ def _may_pass(error: DBAPIError) -> bool:
 
 def _without_parameters(error: Exception) -> Exception:
     """A database error keeps its driver's class but loses the text, which may quote values."""
-    if isinstance(error, DBAPIError):
+    if isinstance(error, StatementError):
         return DatabaseUnavailable(
             f"the database refused the write ({type(error.orig).__name__})", code="database.refused"
         )

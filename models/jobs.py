@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, RowMapping, or_, select, true
+from sqlalchemy import Row as SqlRow
 
+from models.batches import Batch, insert_into
 from models.disclosures import SendResult, Verdict
-from models.errors import IdempotencyConflict
+from models.errors import IdempotencyConflict, RetryError
 from models.group_commit import Transaction
 from models.states import Event, State
 from models.tables import attempts, disclosure_results, disclosures, jobs
@@ -131,30 +133,28 @@ def insert_jobs(
         For each job itself, or the earlier one under its key, or an IdempotencyConflict when that
         one had another payload.
     """
-    connection.execute(
-        _insert(connection).on_conflict_do_nothing(),
-        [
-            {**asdict(job), "attempts": 0, "claims": 0, "fence": 0}
-            | {"updated_at": job.created_at, "dispatched_at": job.created_at}
-            for job in new_jobs
-        ],
-    )
-    keyed = [job for job in new_jobs if job.idempotency is not None]
-    stored: dict[tuple[str, str, str], RowMapping] = {}
-    if keyed:
-        rows = connection.execute(
-            select(*_ENQUEUED, jobs.c.fingerprint, jobs.c.backend, jobs.c.idempotency).where(
-                jobs.c.idempotency.in_({job.idempotency for job in keyed})
+    # Keys in one order everywhere: two batches that share some cannot lock each other out.
+    ordered = sorted(new_jobs, key=lambda job: job.idempotency or "")
+    if _INSERT.execute(connection, [_row(job) for job in ordered]) == len(new_jobs):
+        return [_answer(job, created=True) for job in new_jobs]
+    stored = connection.execute(
+        select(jobs).where(
+            or_(
+                jobs.c.id.in_([job.id for job in new_jobs]),
+                jobs.c.idempotency.in_([job.idempotency for job in new_jobs if job.idempotency]),
             )
-        ).mappings()
-        stored = {(row["backend"], row["kind"], row["idempotency"]): row for row in rows}
+        )
+    ).all()
+    by_id = {row.id: row for row in stored}
+    by_key = {row.idempotency: row for row in stored if row.idempotency}
     answers: list[EnqueuedJob | IdempotencyConflict] = []
     for job in new_jobs:
-        row = stored.get((job.backend, job.kind, job.idempotency or ""))
-        if row is None or row["id"] == job.id:
-            answers.append(_answer(asdict(job), created=True))
-        elif row["fingerprint"] == job.fingerprint:
-            answers.append(_answer(row, created=False))
+        if job.id in by_id:
+            answers.append(_answer(job, created=True))
+        elif (earlier := by_key.get(job.idempotency)) is None:
+            raise RetryError("the earlier job of this idempotency key has just been pruned")
+        elif earlier.fingerprint == job.fingerprint:
+            answers.append(_answer(earlier, created=False))
         else:
             answers.append(
                 IdempotencyConflict("this idempotency key was used before with another payload")
@@ -186,7 +186,26 @@ def find_job(connection: Connection, job_id: str, *, backend: str | None = None)
     )
 
 
-_ENQUEUED = (jobs.c.id, jobs.c.kind, jobs.c.queue, jobs.c.state, jobs.c.created_at)
+_NEW = tuple(field.name for field in fields(NewJob))
+_values_of = attrgetter(*_NEW)
+_COUNTERS = ("attempts", "claims", "fence")
+
+
+def _row(job: NewJob) -> dict[str, Any]:
+    row = dict(zip(_NEW, _values_of(job), strict=True))
+    row |= dict.fromkeys(_COUNTERS, 0)
+    row["updated_at"] = row["dispatched_at"] = job.created_at
+    return row
+
+
+_INSERT = Batch(
+    {name: jobs.c[name].type for name in (*_NEW, *_COUNTERS, "updated_at", "dispatched_at")},
+    lambda dialect, row: (
+        insert_into(dialect, jobs)
+        .from_select(list(row.keys()), select(*row.values()).where(true()))
+        .on_conflict_do_nothing()
+    ),
+)
 _PLAIN = (
     "id",
     "kind",
@@ -203,19 +222,14 @@ _PLAIN = (
 )
 
 
-def _insert(connection: Connection) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(jobs)
-
-
-def _answer(row: Mapping[str, Any] | RowMapping, *, created: bool) -> EnqueuedJob:
+def _answer(job: NewJob | SqlRow[Any], *, created: bool) -> EnqueuedJob:
     return EnqueuedJob(
-        id=row["id"],
-        kind=row["kind"],
-        queue=row["queue"],
-        state=State(row["state"]),
+        id=job.id,
+        kind=job.kind,
+        queue=job.queue,
+        state=State(job.state),
         created=created,
-        created_at=row["created_at"],
+        created_at=job.created_at,
     )
 
 

@@ -1,31 +1,38 @@
 """The ledger in the database: append-only rows, chained by a keyed MAC for each writer.
 
 A chain belongs to one writer (a process). Every row's MAC covers its content and the MAC before
-it; the writer's newest MAC is kept beside, so that a cut tail shows too. The key is not in the
-database: whoever can write rows still cannot make them look untouched.
+it, and the chain's end is kept beside under a MAC of its own, so that a cut tail shows too. The
+key is not in the database: whoever can write rows cannot make them look untouched. What does not
+show is a chain that is gone as a whole, or a database put back as it was before: for that, keep
+the heads elsewhere too.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import heapq
 import hmac
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, RowMapping, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, RowMapping, Table, UpdateBase, or_, select
 
+from models.batches import Batch, Row, insert_into
 from models.clock import Clock, utc_now
-from models.disclosures import Disclosure, DisclosureResult
-from models.group_commit import GroupCommit, Transaction
+from models.disclosures import Disclosure, DisclosureResult, Verdict
+from models.errors import ClaimLost
+from models.group_commit import GroupCommit, Transaction, WriteApart
 from models.identifiers import new_id
 from models.keys import derive_key
 from models.settlement import Settlement, settle_jobs
-from models.tables import disclosure_results, disclosures, ledger_heads
+from models.states import State
+from models.tables import clipped, disclosure_results, disclosures, jobs, ledger_heads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Fault", "LedgerWriter", "SqlLedger", "verify_ledger"]
 
@@ -46,21 +53,31 @@ class LedgerWriter:
     def start_afresh(self) -> None:
         """Begin a new chain, when nobody knows whether the old one's last rows stand."""
         self._writer = new_id()
-        self._head = (0, _GENESIS)
-        self._pending: tuple[Transaction, tuple[int, str]] | None = None
+        self._seq, self._mac = 0, _GENESIS
+        self._growth: _Growth | None = None
 
     def write_disclosures(
         self, transaction: Transaction, items: Sequence[Disclosure]
-    ) -> list[None]:
-        """Store disclosures, before their bytes leave."""
-        self._append(transaction, disclosures, items)
-        return [None] * len(items)
+    ) -> list[ClaimLost | None]:
+        """Store disclosures, before their bytes leave.
+
+        Only who holds the claim may disclose on its behalf: a worker that was thought dead, and
+        whose job was taken over, gets ClaimLost. Denials are stored in any case.
+
+        Raises:
+            WriteApart: One of several has lost its claim.
+        """
+        if self._append(transaction, _DISCLOSURE, map(_disclosure_row, items)):
+            return [None] * len(items)
+        if len(items) > 1:
+            raise WriteApart
+        return [ClaimLost("the job was taken over while it was worked on")]
 
     def write_results(
         self, transaction: Transaction, items: Sequence[DisclosureResult]
     ) -> list[None]:
         """Store how disclosures ended."""
-        self._append(transaction, disclosure_results, items)
+        self._append(transaction, _RESULT, map(_result_row, items))
         return [None] * len(items)
 
     def write_settlements(
@@ -70,40 +87,69 @@ class LedgerWriter:
         return settle_jobs(transaction, items, self.write_results)
 
     def _append(
-        self,
-        transaction: Transaction,
-        table: Table,
-        items: Sequence[Disclosure] | Sequence[DisclosureResult],
-    ) -> None:
-        seq, mac = self._head_in(transaction)
-        rows: list[dict[str, Any]] = []
-        for item in items:
-            row = asdict(item)
-            seq, mac = seq + 1, _mac(self._key, mac, self._writer, seq + 1, row)
+        self, transaction: Transaction, batch: Batch, contents: Iterable[dict[str, Any]]
+    ) -> bool:
+        """Whether all rows were taken; only then has the chain grown."""
+        growth = self._growth_in(transaction)
+        if growth.stands:
+            return True
+        seq, mac, rows = growth.seq, growth.mac, []
+        for row in contents:
+            seq += 1
+            mac = _mac(self._key, mac, self._writer, seq, row)
             rows.append(row | {"writer": self._writer, "seq": seq, "mac": mac})
-        insert = _insert(transaction.connection, table)
-        transaction.connection.execute(insert.on_conflict_do_nothing(), rows)
-        head = _insert(transaction.connection, ledger_heads).values(
-            writer=self._writer, seq=seq, mac=mac, updated_at=self._clock()
-        )
-        transaction.connection.execute(
-            head.on_conflict_do_update(
-                index_elements=[ledger_heads.c.writer],
-                set_={name: head.excluded[name] for name in ("seq", "mac", "updated_at")},
-            )
-        )
-        self._pending = (transaction, (seq, mac))
-        transaction.after_commit(self, self._advance)
+        if batch.execute(transaction.connection, rows) < len(rows):
+            return False
+        growth.seq, growth.mac = seq, mac
+        return True
 
-    def _head_in(self, transaction: Transaction) -> tuple[int, str]:
-        if self._pending is not None and self._pending[0] is transaction:
-            return self._pending[1]
-        return self._head
+    def _growth_in(self, transaction: Transaction) -> _Growth:
+        growth = self._growth
+        if growth is None or growth.transaction is not transaction:
+            growth = self._growth = _Growth(transaction, self._seq, self._mac)
+            if transaction.repeated:
+                growth.stands = self._store_head(growth, ("updated_at",)) != self._seq
+            transaction.before_commit(self, self._store_growth)
+            transaction.after_commit(self, self._believe_growth)
+        return growth
 
-    def _advance(self) -> None:
-        if self._pending is not None:
-            self._head = self._pending[1]
-            self._pending = None
+    def _store_growth(self) -> None:
+        growth = self._growth
+        if growth is not None and growth.seq > self._seq:
+            self._store_head(growth, ("seq", "mac", "updated_at"))
+
+    def _believe_growth(self) -> None:
+        growth, self._growth = self._growth, None
+        if growth is not None and growth.stands:
+            # The chain's end is the one that was stored the first time.
+            self.start_afresh()
+        elif growth is not None:
+            self._seq, self._mac = growth.seq, growth.mac
+
+    def _store_head(self, growth: _Growth, changes: tuple[str, ...]) -> int:
+        """Store the chain's end, or touch the one that is stored; returns its number."""
+        connection = growth.transaction.connection
+        seq: int = connection.execute(
+            _heading(connection.dialect.name, changes),
+            {
+                "writer": self._writer,
+                "seq": growth.seq,
+                "mac": _head_mac(self._key, growth.mac, self._writer, growth.seq),
+                "updated_at": self._clock(),
+            },
+        ).scalar_one()
+        return seq
+
+
+@dataclass(slots=True)
+class _Growth:
+    """The end of a chain within a transaction that is not committed yet."""
+
+    transaction: Transaction
+    seq: int
+    mac: str
+    stands: bool = False
+    """The transaction repeats one that turned out to stand."""
 
 
 class SqlLedger:
@@ -135,18 +181,19 @@ class Fault:
 def verify_ledger(connection: Connection, key: bytes) -> Iterator[Fault]:
     """Walk every chain and yield what does not fit; an intact ledger yields nothing.
 
-    One fault a chain: behind it nothing can be said.
+    One fault a chain: behind it nothing can be said. Writers may go on writing meanwhile.
     """
     key = derive_key(key, "ledger")
-    heads: dict[str, tuple[int, str]] = {
-        row.writer: (row.seq, row.mac) for row in connection.execute(select(ledger_heads))
-    }
-    writers = set(heads)
-    for table in _CHAINED:
+    writers: set[str] = set()
+    for table in (*_CHAINED, ledger_heads):
         writers.update(connection.scalars(select(table.c.writer).distinct()))
     for writer in sorted(writers):
-        last, head = heads.get(writer, (0, None))
-        fault = _verify_chain(key, writer, _chain(connection, writer), last, head)
+        # The end is read before the rows, so that there may be more rows than it knows of.
+        head = connection.execute(
+            select(ledger_heads).where(ledger_heads.c.writer == writer)
+        ).one_or_none()
+        last, mac = (head.seq, head.mac) if head is not None else (0, "")
+        fault = _verify_chain(key, writer, _chain(connection, writer), last, mac)
         if fault is not None:
             yield fault
 
@@ -174,9 +221,10 @@ def _pages(connection: Connection, table: Table, writer: str) -> Iterator[RowMap
 
 
 def _verify_chain(
-    key: bytes, writer: str, rows: Iterable[RowMapping], last: int, head: str | None
+    key: bytes, writer: str, rows: Iterable[RowMapping], last: int, head: str
 ) -> Fault | None:
     seq, mac = 0, _GENESIS
+    end = _head_mac(key, mac, writer, seq)
     for row in rows:
         seq += 1
         if row["seq"] != seq:
@@ -186,20 +234,26 @@ def _verify_chain(
         mac = _mac(key, mac, writer, seq, content)
         if not hmac.compare_digest(mac, row["mac"]):
             return Fault(writer, seq, "altered")
+        if seq == last:
+            end = _head_mac(key, mac, writer, seq)
     if seq < last:
         return Fault(writer, seq + 1, "tail cut")
-    if seq > last or mac != head:
-        return Fault(writer, seq, "altered")
+    if not hmac.compare_digest(end, head):
+        return Fault(writer, last, "altered")
     return None
 
 
-def _mac(key: bytes, previous: str, writer: str, seq: int, row: Mapping[str, Any]) -> str:
-    content = orjson.dumps(
-        [previous, writer, seq, row],
+def _mac(key: bytes, previous: str, writer: str, seq: int, content: object) -> str:
+    text = orjson.dumps(
+        [previous, writer, seq, content],
         default=_plain,
         option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME,
     )
-    return hmac.new(key, content, hashlib.sha256).hexdigest()
+    return hmac.digest(key, text, "sha256").hex()
+
+
+def _head_mac(key: bytes, mac: str, writer: str, seq: int) -> str:
+    return _mac(key, mac, writer, seq, "head")
 
 
 def _plain(value: object) -> str:
@@ -208,6 +262,64 @@ def _plain(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in the ledger")
 
 
-def _insert(connection: Connection, table: Table) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
+def _disclosure_row(item: Disclosure) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "job_id": item.job_id,
+        "kind": item.kind,
+        "attempt": item.attempt,
+        "fence": item.fence,
+        "operation": item.operation,
+        "recipient": item.recipient,
+        "host": item.host,
+        "purpose": item.purpose,
+        "clauses": item.clauses,
+        "policy_version": item.policy_version,
+        "categories": item.categories,
+        "stripped": item.stripped,
+        "subject": item.subject,
+        "consent_ref": item.consent_ref,
+        "verdict": item.verdict,
+        "reason": clipped(item.reason),
+        "at": item.at,
+    }
+
+
+def _result_row(item: DisclosureResult) -> dict[str, Any]:
+    return {
+        "disclosure_id": item.disclosure_id,
+        "result": item.result,
+        "http_status": item.http_status,
+        "provider_code": clipped(item.provider_code),
+        "provider_request_id": clipped(item.provider_request_id),
+        "at": item.at,
+        # As it will be read back: 0 and 0.0 have different MACs.
+        "milliseconds": float(item.milliseconds),
+    }
+
+
+def _disclose(_: str, row: Row) -> UpdateBase:
+    held = (jobs.c.fence == row["fence"]) & (jobs.c.state == State.RUNNING)
+    allowed = (
+        select(*row.values())
+        .where(jobs.c.id == row["job_id"], or_(held, row["verdict"] == Verdict.DENIED))
+        # Whoever wants to take the job over waits, and then sees the disclosure.
+        .with_for_update(read=True, of=jobs)
+    )
+    return disclosures.insert().from_select(list(row.keys()), allowed)
+
+
+_DISCLOSURE = Batch({column.name: column.type for column in disclosures.c}, _disclose)
+_RESULT = Batch(
+    {column.name: column.type for column in disclosure_results.c},
+    lambda _, row: disclosure_results.insert().from_select(list(row.keys()), select(*row.values())),
+)
+
+
+@cache
+def _heading(dialect: str, changes: tuple[str, ...]) -> Any:
+    insert = insert_into(dialect, ledger_heads)
+    return insert.on_conflict_do_update(
+        index_elements=[ledger_heads.c.writer],
+        set_={name: insert.excluded[name] for name in changes},
+    ).returning(ledger_heads.c.seq)

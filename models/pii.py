@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _OLDEST_AGE = 150
+_CHINA = dt.timezone(dt.timedelta(hours=8))
 
 
 class Personal:
@@ -170,6 +171,7 @@ class Phone(Personal):
         return "is not a mainland mobile number (11 digits, 13 to 19 in front)"
 
     def mask(self) -> str:
+        """``164****1234``."""
         text = reveal(self)
         return f"{text[:3]}****{text[-4:]}"
 
@@ -220,7 +222,7 @@ class IdNumber(Personal):
             born = ric.get_birth_date(text)
         except StdnumError:
             raise InvalidValue("has an impossible birth date") from None
-        today = dt.date.today()
+        today = dt.datetime.now(_CHINA).date()
         if born > today or today.year - born.year > _OLDEST_AGE:
             raise InvalidValue("has an impossible birth date")
         return text
@@ -231,6 +233,7 @@ class IdNumber(Personal):
         return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
 
     def mask(self) -> str:
+        """First and last character."""
         text = reveal(self)
         return f"{text[0]}{'*' * 16}{text[-1]}"
 
@@ -255,6 +258,7 @@ class RealName(Personal):
         return text
 
     def mask(self) -> str:
+        """The first character."""
         text = reveal(self)
         return text[0] + "*" * (len(text) - 1)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import bindparam, case, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Boolean, Connection, case, func, null, select, true, update
 
-from models.disclosures import DisclosureResult
-from models.group_commit import Transaction
-from models.states import SETTLED, Event, State, next_state
-from models.tables import attempts, jobs
+from models.batches import Batch, Row, insert_into
+from models.disclosures import DisclosureResult, SendResult, Verdict
+from models.group_commit import Transaction, WriteApart
+from models.states import SETTLED, TRANSITIONS, Event, State, next_state
+from models.tables import attempts, clipped, disclosure_results, disclosures, jobs
 
-__all__ = ["Settlement", "settle_jobs"]
+__all__ = ["Settlement", "open_disclosures", "settle_jobs"]
 
 _ERASING = {State.SUCCEEDED, State.EXPIRED, State.CANCELLED}
 """States after which nobody needs the payload; failed and unknown jobs may be replayed."""
@@ -52,66 +53,148 @@ def settle_jobs(
     """Store outcomes of claims that are still held.
 
     A claim is held while its fence is the job's newest and the job is running, or was declared
-    unknown meanwhile: the worker that was thought dead brings the truth.
+    unknown meanwhile: the worker that was thought dead brings the truth. A rescuer may put back
+    only a job of which nothing can have left.
 
     Args:
         write_results: Stores completions in the ledger; they are stored even when the claim was
             lost, because what left has left.
 
     Returns:
-        Whether each settlement counted.
+        Whether each settlement counted. One that stands already (its first COMMIT was cut off)
+        counts, and changes nothing.
+
+    Raises:
+        WriteApart: One of several is not as usual.
     """
     connection = transaction.connection
-    states = {
-        (row.id, row.fence): State(row.state)
-        for row in connection.execute(
-            select(jobs.c.id, jobs.c.fence, jobs.c.state)
-            .where(jobs.c.id.in_({settlement.job_id for settlement in settlements}))
-            .order_by(jobs.c.id)
-            .with_for_update()
-        )
-    }
-    counted = [
-        states.get((settlement.job_id, settlement.fence)) in {State.RUNNING, State.UNKNOWN}
+    usual = [s for s in settlements if not s.rescued]
+    if usual and _UPDATE.execute(connection, [_job_row(s, State.RUNNING) for s in usual]) < len(
+        usual
+    ):
+        if len(settlements) > 1:
+            raise WriteApart
+        usual = []
+    if usual:
+        _ATTEMPT.execute(connection, [_attempt_row(s) for s in usual])
+    answers = dict.fromkeys(map(id, usual), _Answer.COUNTED)
+    for settlement in settlements:
+        if id(settlement) not in answers:
+            answers[id(settlement)] = _settle_alone(connection, settlement)
+    results = [
+        result
         for settlement in settlements
+        if answers[id(settlement)] is not _Answer.STANDS
+        for result in settlement.disclosure_results
     ]
-    held = [s for s, counts in zip(settlements, counted, strict=True) if counts]
-    if held:
-        connection.execute(_UPDATE, [_job_row(s, states[s.job_id, s.fence]) for s in held])
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        statement = insert(attempts)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[attempts.c.job_id, attempts.c.fence],
-                set_={
-                    name: statement.excluded[name]
-                    for name in ("event", "code", "provider_code", "ended_at", "milliseconds")
-                },
-            ),
-            [_attempt_row(s) for s in held],
-        )
-    results = [result for s in settlements for result in s.disclosure_results]
     if results:
         write_results(transaction, results)
-    return counted
+    return [answers[id(settlement)] is not _Answer.REFUSED for settlement in settlements]
 
 
-_UPDATE = (
-    update(jobs)
-    .where(jobs.c.id == bindparam("job"))
-    .values(
-        state=bindparam("next"),
-        attempts=jobs.c.attempts - bindparam("uncounted"),
-        claims=case((bindparam("rescued"), jobs.c.claims), else_=0),
-        sealed=case((bindparam("erase"), None), else_=jobs.c.sealed),
-        run_at=case((bindparam("again"), bindparam("when")), else_=jobs.c.run_at),
-        claimed_by=None,
-        reason=bindparam("code"),
-        provider_code=bindparam("provider"),
-        result=bindparam("outcome", type_=jobs.c.result.type),
-        settled_at=bindparam("settled", type_=jobs.c.settled_at.type),
-        updated_at=bindparam("at", type_=jobs.c.updated_at.type),
+def open_disclosures(connection: Connection, claims: Mapping[str, int]) -> dict[str, list[str]]:
+    """Ids of disclosures whose bytes may have left, by job.
+
+    Args:
+        claims: Fences by job id.
+    """
+    found: dict[str, list[str]] = {}
+    rows = connection.execute(
+        select(disclosures.c.id, disclosures.c.job_id, disclosures.c.fence)
+        .outerjoin(
+            disclosure_results,
+            (disclosure_results.c.disclosure_id == disclosures.c.id)
+            & (disclosure_results.c.result == SendResult.UNSENT),
+        )
+        .where(
+            disclosures.c.job_id.in_(list(claims)),
+            disclosures.c.verdict == Verdict.ADMITTED,
+            disclosure_results.c.disclosure_id.is_(None),
+        )
     )
+    for row in rows:
+        if row.fence == claims[row.job_id]:
+            found.setdefault(row.job_id, []).append(row.id)
+    return found
+
+
+class _Answer(Enum):
+    COUNTED = auto()
+    STANDS = auto()
+    REFUSED = auto()
+
+
+def _settle_alone(connection: Connection, settlement: Settlement) -> _Answer:
+    """Look before writing: for what is not as usual."""
+    job = connection.execute(
+        select(jobs.c.state, jobs.c.fence).where(jobs.c.id == settlement.job_id).with_for_update()
+    ).one_or_none()
+    if (
+        job is not None
+        and job.fence == settlement.fence
+        and _counts(connection, settlement, State(job.state))
+    ):
+        _UPDATE.execute(connection, [_job_row(settlement, State(job.state))])
+        _ATTEMPT.execute(connection, [_attempt_row(settlement)])
+        return _Answer.COUNTED
+    stands = connection.execute(
+        select(attempts.c.fence).where(
+            attempts.c.job_id == settlement.job_id,
+            attempts.c.fence == settlement.fence,
+            attempts.c.worker_id == settlement.worker_id,
+            attempts.c.event == settlement.event,
+            attempts.c.ended_at == settlement.at,
+        )
+    ).first()
+    return _Answer.REFUSED if stands is None else _Answer.STANDS
+
+
+def _counts(connection: Connection, settlement: Settlement, state: State) -> bool:
+    if (state, settlement.event) not in TRANSITIONS:
+        return False
+    if not settlement.rescued:
+        return state in {State.RUNNING, State.UNKNOWN}
+    return state is State.RUNNING and (
+        settlement.event is Event.LOSE
+        or not open_disclosures(connection, {settlement.job_id: settlement.fence})
+    )
+
+
+_UPDATE = Batch(
+    {
+        "job": jobs.c.id.type,
+        "token": jobs.c.fence.type,
+        "held_as": jobs.c.state.type,
+        "following": jobs.c.state.type,
+        "uncounted": jobs.c.attempts.type,
+        "rescued": Boolean(),
+        "erase": Boolean(),
+        "again_at": jobs.c.run_at.type,
+        "code": jobs.c.reason.type,
+        "provider": jobs.c.provider_code.type,
+        "outcome": jobs.c.result.type,
+        "over_at": jobs.c.settled_at.type,
+        "at": jobs.c.updated_at.type,
+    },
+    lambda _, row: (
+        update(jobs)
+        .where(
+            jobs.c.id == row["job"], jobs.c.fence == row["token"], jobs.c.state == row["held_as"]
+        )
+        .values(
+            state=row["following"],
+            attempts=jobs.c.attempts - row["uncounted"],
+            claims=case((row["rescued"], jobs.c.claims), else_=0),
+            sealed=case((row["erase"], null()), else_=jobs.c.sealed),
+            run_at=func.coalesce(row["again_at"], jobs.c.run_at),
+            claimed_by=null(),
+            reason=row["code"],
+            provider_code=row["provider"],
+            result=row["outcome"],
+            settled_at=row["over_at"],
+            updated_at=row["at"],
+        )
+    ),
 )
 
 
@@ -119,18 +202,35 @@ def _job_row(settlement: Settlement, state: State) -> dict[str, Any]:
     following = next_state(state, settlement.event)
     return {
         "job": settlement.job_id,
-        "next": following,
+        "token": settlement.fence,
+        "held_as": state,
+        "following": following,
         "uncounted": int(settlement.event is Event.WAIT),
         "rescued": settlement.rescued,
         "erase": following in _ERASING,
-        "again": settlement.run_at is not None,
-        "when": settlement.run_at or settlement.at,
-        "code": settlement.code,
-        "provider": settlement.provider_code,
+        "again_at": settlement.run_at,
+        "code": clipped(settlement.code),
+        "provider": clipped(settlement.provider_code),
         "outcome": dict(settlement.result) if settlement.result else None,
-        "settled": settlement.at if following in SETTLED else None,
+        "over_at": settlement.at if following in SETTLED else None,
         "at": settlement.at,
     }
+
+
+_ATTEMPT_UPDATED = ("event", "code", "provider_code", "ended_at", "milliseconds")
+
+
+def _upsert_attempt(dialect: str, row: Row) -> Any:
+    statement = insert_into(dialect, attempts).from_select(
+        list(row.keys()), select(*row.values()).where(true())
+    )
+    return statement.on_conflict_do_update(
+        index_elements=[attempts.c.job_id, attempts.c.fence],
+        set_={name: statement.excluded[name] for name in _ATTEMPT_UPDATED},
+    )
+
+
+_ATTEMPT = Batch({column.name: column.type for column in attempts.c}, _upsert_attempt)
 
 
 def _attempt_row(settlement: Settlement) -> dict[str, Any]:
@@ -143,7 +243,7 @@ def _attempt_row(settlement: Settlement) -> dict[str, Any]:
         "ended_at": settlement.at,
         "event": settlement.event,
         "counted": settlement.event is not Event.WAIT,
-        "code": settlement.code,
-        "provider_code": settlement.provider_code,
+        "code": clipped(settlement.code),
+        "provider_code": clipped(settlement.provider_code),
         "milliseconds": settlement.milliseconds,
     }

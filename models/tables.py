@@ -28,6 +28,7 @@ __all__ = [
     "UtcDateTime",
     "api_keys",
     "attempts",
+    "clipped",
     "data_keys",
     "disclosure_results",
     "disclosures",
@@ -52,23 +53,37 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+    def process_bind_param(
+        self,
+        value: dt.datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> dt.datetime | None:
+        """Refuse a naive datetime, bring others to UTC."""
         if value is not None and value.tzinfo is None:
             raise TypeError("a naive datetime has no place in the database")
         return value if value is None else value.astimezone(dt.UTC)
 
     def process_result_value(
-        self, value: dt.datetime | None, dialect: Dialect
+        self,
+        value: dt.datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
     ) -> dt.datetime | None:
+        """Always aware, in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
 
 
+def clipped(code: str | None) -> str | None:
+    """What of a code fits its column: how long it is, a provider decides."""
+    return None if code is None else code[:_CODE_LENGTH]
+
+
 _Id = String(32)
-_Code = String(96)
+_CODE_LENGTH = 160
+_Code = String(_CODE_LENGTH)
 _Digest = String(64)
-_Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+_Json = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 
 jobs = Table(
     "jobs",
@@ -99,7 +114,8 @@ jobs = Table(
     Column("reason", _Code),
     Column("provider_code", _Code),
     Column("result", _Json),
-    UniqueConstraint("backend", "kind", "idempotency"),
+    # The digest covers backend and kind, so it stands alone.
+    UniqueConstraint("idempotency"),
 )
 
 
@@ -167,7 +183,7 @@ disclosure_results = Table(
     Column("result", String(16), nullable=False),
     Column("http_status", Integer),
     Column("provider_code", _Code),
-    Column("provider_request_id", String(128)),
+    Column("provider_request_id", _Code),
     Column("at", UtcDateTime, nullable=False),
     Column("milliseconds", Float, nullable=False),
     Column("writer", _Id, primary_key=True),

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, update
 
-from models.disclosures import Verdict
 from models.sealing import bucket_of, destroy_bucket
+from models.settlement import open_disclosures
 from models.states import SETTLED, State
-from models.tables import attempts, data_keys, disclosure_results, disclosures, jobs, workers
+from models.tables import attempts, data_keys, jobs, workers
 
 __all__ = [
     "Orphan",
@@ -111,8 +111,9 @@ def promote_due(
 def take_undispatched(
     connection: Connection, queue: str, *, before: dt.datetime, now: dt.datetime, limit: int = 500
 ) -> list[str]:
-    """Queued jobs of a queue to be dispatched again, oldest first: those whose dispatch is known to
-    have failed, and those last dispatched before ``before``.
+    """Queued jobs of a queue to be dispatched again, oldest first.
+
+    Those whose dispatch is known to have failed, and those last dispatched before ``before``.
     """
     waiting = (
         select(jobs.c.id)
@@ -172,20 +173,7 @@ def find_orphans(
         .order_by(jobs.c.claimed_at)
         .limit(limit)
     ).all()
-    opened: dict[str, list[str]] = {}
-    if rows:
-        fences = {row.id: row.fence for row in rows}
-        for row in connection.execute(
-            select(disclosures.c.id, disclosures.c.job_id, disclosures.c.fence)
-            .outerjoin(disclosure_results, disclosure_results.c.disclosure_id == disclosures.c.id)
-            .where(
-                disclosures.c.job_id.in_(list(fences)),
-                disclosures.c.verdict == Verdict.ADMITTED,
-                disclosure_results.c.disclosure_id.is_(None),
-            )
-        ):
-            if row.fence == fences[row.job_id]:
-                opened.setdefault(row.job_id, []).append(row.id)
+    opened = open_disclosures(connection, {row.id: row.fence for row in rows}) if rows else {}
     return [
         Orphan(
             job_id=row.id,
@@ -224,6 +212,8 @@ def prune_jobs(connection: Connection, *, settled_before: dt.datetime, limit: in
             jobs.c.settled_at < settled_before,
         )
         .limit(limit)
+        # A replay in this very moment keeps its job.
+        .with_for_update(skip_locked=True)
     ).all()
     if old:
         connection.execute(delete(attempts).where(attempts.c.job_id.in_(old)))

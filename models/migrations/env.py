@@ -10,7 +10,7 @@ from alembic.autogenerate.api import AutogenContext
 from models.tables import UtcDateTime, metadata
 
 
-def _render(kind: str, item: Any, autogen_context: AutogenContext) -> str | Literal[False]:
+def _render(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
     """Migrations stand on their own: they name SQLAlchemy's types, not ours."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"

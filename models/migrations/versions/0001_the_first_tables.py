@@ -33,8 +33,8 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("event", sa.String(length=16), nullable=False),
         sa.Column("counted", sa.Boolean(), nullable=False),
-        sa.Column("code", sa.String(length=96), nullable=True),
-        sa.Column("provider_code", sa.String(length=96), nullable=True),
+        sa.Column("code", sa.String(length=160), nullable=True),
+        sa.Column("provider_code", sa.String(length=160), nullable=True),
         sa.Column("milliseconds", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("job_id", "fence", name=op.f("pk_attempts")),
     )
@@ -52,8 +52,8 @@ def upgrade() -> None:
         sa.Column("disclosure_id", sa.String(length=32), nullable=False),
         sa.Column("result", sa.String(length=16), nullable=False),
         sa.Column("http_status", sa.Integer(), nullable=True),
-        sa.Column("provider_code", sa.String(length=96), nullable=True),
-        sa.Column("provider_request_id", sa.String(length=128), nullable=True),
+        sa.Column("provider_code", sa.String(length=160), nullable=True),
+        sa.Column("provider_request_id", sa.String(length=160), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("milliseconds", sa.Float(), nullable=False),
         sa.Column("writer", sa.String(length=32), nullable=False),
@@ -96,7 +96,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=64), nullable=True),
         sa.Column("consent_ref", sa.String(length=128), nullable=True),
         sa.Column("verdict", sa.String(length=16), nullable=False),
-        sa.Column("reason", sa.String(length=96), nullable=True),
+        sa.Column("reason", sa.String(length=160), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("writer", sa.String(length=32), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
@@ -134,17 +134,15 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("reason", sa.String(length=96), nullable=True),
-        sa.Column("provider_code", sa.String(length=96), nullable=True),
+        sa.Column("reason", sa.String(length=160), nullable=True),
+        sa.Column("provider_code", sa.String(length=160), nullable=True),
         sa.Column(
             "result",
             sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
             nullable=True,
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
-        sa.UniqueConstraint(
-            "backend", "kind", "idempotency", name=op.f("uq_jobs_backend_kind_idempotency")
-        ),
+        sa.UniqueConstraint("idempotency", name=op.f("uq_jobs_idempotency")),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.create_index("ix_jobs_bucket", ["bucket"], unique=False)

@@ -1,0 +1,101 @@
+"""Many rows, one statement, on either database.
+
+SQLite is fastest when one prepared statement is given row after row. PostgreSQL pays for every
+statement, so there all rows of a batch travel as one JSON parameter. Either way a statement is
+written once, as a function of its row, and built once for each database.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Text,
+    UpdateBase,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
+
+__all__ = ["Batch", "Row", "among", "insert_into"]
+
+Row = Mapping[str, ColumnElement[Any]]
+"""The values of one row, by name, for use inside a statement."""
+
+
+class Batch:
+    """A statement that is run for many rows at once.
+
+    Args:
+        columns: Names and types of a row's values.
+        statement: Builds the statement out of the database's name and a row.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, TypeEngine[Any]],
+        statement: Callable[[str, Row], UpdateBase],
+    ) -> None:
+        self._columns = columns
+        self._statement = cache(
+            lambda dialect: statement(dialect, self._row(dialect)).execution_options(
+                preserve_rowcount=True
+            )
+        )
+
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Run it for all rows; returns how many rows of the table were written."""
+        dialect = connection.dialect.name
+        parameters: Any = rows
+        if dialect == "postgresql":
+            parameters = {"rows": orjson.dumps(rows, default=_as_text, option=_JSON).decode()}
+        return connection.execute(self._statement(dialect), parameters).rowcount
+
+    def _row(self, dialect: str) -> Row:
+        if dialect != "postgresql":
+            return {name: bindparam(name, type_=kind) for name, kind in self._columns.items()}
+        rows = func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), postgresql.JSONB))
+        named = rows.table_valued(*(column(name, kind) for name, kind in self._columns.items()))
+        return dict(named.render_derived(with_types=True).c.items())
+
+
+def among(dialect: str, values: Column[str], name: str) -> ColumnElement[bool]:
+    """Whether a text column is one of the list in parameter ``name``, however long that is.
+
+    ``IN`` with a parameter for each value would be another statement for each length.
+    """
+    if dialect == "postgresql":
+        return values == any_(bindparam(name, type_=ARRAY(Text)))
+    listed = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
+    return values.in_(select(listed.c.value))
+
+
+def insert_into(dialect: str, table: Any) -> Any:
+    """An INSERT that can say ON CONFLICT."""
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+_JSON = orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def _as_text(value: object) -> str:
+    """What JSON does not know, in PostgreSQL's own notation."""
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    raise TypeError(f"{type(value).__name__} has no place in a batch")
