@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Lines"]
 
@@ -34,7 +38,7 @@ class Lines:
     def __post_init__(self) -> None:
         table: _Path = ()
         rows: dict[_Path, int] = {}
-        for number, line in self._statements():
+        for number, line, items in self._statements():
             if header := _TABLE.match(line):
                 table = ()
                 names = _names(header[2])
@@ -46,7 +50,9 @@ class Lines:
                         table += (rows[table],)
                 self._at.setdefault(table, number)
             elif key := _KEY.match(line):
-                self._at[table + tuple(_names(key[1]))] = number
+                path = table + tuple(_names(key[1]))
+                self._at[path] = number
+                self._at.update({(*path, index): item for index, item in enumerate(items)})
 
     def of(self, path: _Path) -> int:
         """The line of ``path``, or of its nearest ancestor that has one; 1 at worst."""
@@ -54,24 +60,29 @@ class Lines:
             path = path[:-1]
         return self._at.get(path, 1)
 
-    def _statements(self) -> list[tuple[int, str]]:
-        """Each table header and each key with its value, however many lines it spans."""
-        statements: list[tuple[int, str]] = []
+    def _statements(self) -> Iterator[tuple[int, str, list[int]]]:
+        """Each table header, and each key with its value, however many lines it spans.
+
+        Yields:
+            The first line, the text, and the lines where tables inside an array begin.
+        """
+        items: list[int] = []
         start, depth, number, first = 0, 0, 1, 1
         for token in _TOKEN.finditer(self.text + "\n"):
             text = token[0]
             if text in "[{":
+                if depth == 1:
+                    items.append(number)
                 depth += 1
             elif text in "]}":
                 depth -= 1
             elif text == "\n":
                 number += 1
                 if depth == 0:
-                    statements.append((first, self.text[start : token.start()]))
-                    start, first = token.end(), number
+                    yield first, self.text[start : token.start()], items
+                    start, first, items = token.end(), number, []
             else:
                 number += text.count("\n")
-        return statements
 
 
 def _names(dotted: str) -> list[str]:

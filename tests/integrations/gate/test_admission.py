@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -18,6 +19,7 @@ from tests.integrations.gate.parts import CODE, CONFIGURED, HOST, JOB, PHONE
 
 ID_NUMBER = "99999919900307008X"
 NAME = "欧阳小明"
+SEND = load_policy().operation("aliyun.sms.send")
 HELD = [
     Held("phone", PHONE, "user.contact.phone_number"),
     Held("code", CODE, "user.authorization.credentials"),
@@ -163,7 +165,7 @@ def test_the_configured_value_is_the_one_that_was_configured(operation: Operatio
 def test_percent_encoding_may_differ_as_long_as_the_leaves_do_not(operation: Operation) -> None:
     lower = BODY.replace(b"%E9%92%9F", b"%e9%92%9f").replace(b"SMS_", b"%53MS_")
 
-    assert admit(operation, _request(body=lower), HELD, TEXTS)
+    admit(operation, _request(body=lower), HELD, TEXTS)
 
 
 def _loose_request(operation: Operation, note: str, token: str | None = None) -> FinalRequest:
@@ -193,7 +195,7 @@ PLACES = [place.value for place in Place]
 def test_harmless_text_passes_in_every_format(loose: Policy, place: str, note: str) -> None:
     operation = loose.operation(f"loose.{place}")
 
-    assert admit(operation, _loose_request(operation, note), HELD, {"Note": note})
+    admit(operation, _loose_request(operation, note), HELD, {"Note": note})
 
 
 def _escaped(text: str) -> str:
@@ -207,7 +209,7 @@ def _encoded(text: str, times: int) -> str:
     return text
 
 
-WAYS = {
+WAYS: dict[str, Callable[[str], str]] = {
     "plain": lambda text: f"to {text}!",
     "percent-encoded": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
     "percent-encoded twice": lambda text: quote(
@@ -219,9 +221,9 @@ WAYS = {
     "full width": lambda text: "".join(
         chr(ord(c) + 0xFEE0) if c.isascii() and c.isalnum() else c for c in text
     ),
-    "separated": lambda text: "-".join(text),
-    "spaced": lambda text: " ".join(text),
-    "invisibly separated": lambda text: "\u200b".join(text),
+    "separated": "-".join,
+    "spaced": " ".join,
+    "invisibly separated": "\u200b".join,
     "after a stray percent sign": lambda text: f"%{text}",
     "after a stray escape": lambda text: f"\\u12{text} &#{text}; &#x{text};",
     "encoded nine times": lambda text: _encoded(text, 9),
@@ -268,14 +270,14 @@ def test_a_code_is_not_seen_where_longer_digits_happen_to_hold_it(loose: Policy)
     operation = loose.operation("loose.form")
     note = f"SMS_1{CODE}9 {'a' + CODE + 'f' * 9}"
 
-    assert admit(operation, _loose_request(operation, note), HELD, {"Note": note})
+    admit(operation, _loose_request(operation, note), HELD, {"Note": note})
 
 
 def test_a_code_inside_the_phone_number_is_a_coincidence(operation: Operation) -> None:
     held = [HELD[0], Held("code", "0123", "user.authorization.credentials")]
     body = BODY.replace(CODE.encode(), b"0123")
 
-    assert admit(operation, _request(body=body), held, TEXTS)
+    admit(operation, _request(body=body), held, TEXTS)
 
 
 @pytest.mark.parametrize("note", ["user-99431", "USER-99431"])
@@ -306,14 +308,10 @@ def test_personal_data_that_the_job_does_not_hold_is_detected(
 def test_a_body_that_was_tampered_with_is_refused_or_means_the_same(
     position: int, cut: int, put: bytes
 ) -> None:
-    operation = load_policy().operation("aliyun.sms.send") if not _CACHE else _CACHE[0]
-    _CACHE[:] = [operation]
+    operation = SEND
     body = BODY[:position] + put + BODY[position + cut :]
     try:
         admit(operation, _request(body=body), HELD, TEXTS)
     except Refused:
         return
     assert read(Place.FORM, body, operation.nested) == read(Place.FORM, BODY, operation.nested)
-
-
-_CACHE: list[Operation] = []

@@ -45,6 +45,7 @@ def test_personal_data_is_recognised(text: str, kind: str) -> None:
         "900619746936498440^0",
         "0193a5f0c2b14e5d8f7a6b5c4d3e2f10",
         "a16400001234",
+        "66055034-7957-4781-b6fc-47cd6866d29a",
     ],
 )
 def test_other_digits_are_left_alone(text: str) -> None:

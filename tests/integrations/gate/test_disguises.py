@@ -33,7 +33,7 @@ WRAPS = st.lists(
 CORES = st.sampled_from(
     [
         lambda text: text,
-        lambda text: " ".join(text),
+        " ".join,
         lambda text: text.encode().hex(),
         lambda text: base64.b64encode(text.encode()).decode(),
         lambda text: base64.urlsafe_b64encode(b"~" + text.encode() + b"~").decode(),

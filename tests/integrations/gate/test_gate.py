@@ -115,7 +115,7 @@ def test_without_a_ledger_nothing_leaves(
 ) -> None:
     class Down(MemoryLedger):
         def record(self, disclosure: Disclosure) -> None:
-            raise DatabaseUnavailable("the database did not answer")
+            raise DatabaseUnavailable(f"no database for {disclosure.operation}")
 
     gate = make_gate(policy, Down(), server.url)
     with pytest.raises(DatabaseUnavailable):

@@ -28,7 +28,7 @@ def test_pairs_are_read_as_they_were_written(
     place: Place, flat: dict[str, Leaf], inner: dict[str, Leaf]
 ) -> None:
     flat.pop("Param", None)
-    leaves = {**_leaves(flat), **{("Param", name): value for name, value in inner.items()}}
+    leaves = _leaves(flat) | {("Param", name): value for name, value in inner.items()}
 
     data = write(place, leaves.items())
     assert read(place, data, frozenset({"Param"})) == leaves
@@ -40,7 +40,7 @@ def test_pairs_are_read_as_they_were_written(
 @given(flat=st.dictionaries(NAMES, SCALARS), inner=st.dictionaries(NAMES, SCALARS, min_size=1))
 def test_json_is_read_as_it_was_written(flat: dict[str, Leaf], inner: dict[str, Leaf]) -> None:
     flat.pop("amount", None)
-    leaves = {**_leaves(flat), **{("amount", name): value for name, value in inner.items()}}
+    leaves = _leaves(flat) | {("amount", name): value for name, value in inner.items()}
 
     again = read(Place.JSON, write(Place.JSON, leaves.items()))
     assert again == leaves

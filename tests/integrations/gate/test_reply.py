@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.policy import Operation, Policy, load_policy
+from integrations.policy import Operation, load_policy
 from integrations.reply import Garbled, Reply, cut
 
 POLICY = load_policy()
@@ -28,7 +28,10 @@ def test_only_the_keep_list_is_kept() -> None:
 
 
 def test_of_prose_only_the_excerpt_is_kept() -> None:
-    limited = {"Code": "isv.BUSINESS_LIMIT_CONTROL", "Message": "触发小时级流控Permits:5 16400001234"}
+    limited = {
+        "Code": "isv.BUSINESS_LIMIT_CONTROL",
+        "Message": "触发小时级流控Permits:5 16400001234",
+    }
 
     assert _cut(SEND, limited).fields["Message"] == "触发小时级流控"
     assert "Message" not in _cut(SEND, {"Code": "X", "Message": "手机号 16400001234 无效"}).fields
@@ -93,12 +96,21 @@ def test_only_listed_headers_are_kept() -> None:
 @given(
     document=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda inner: st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(
-                ["Code", "TotalCount", "SmsSendDetailDTOs", "SmsSendDetailDTO", "OutId", "Content"]
-            ),
-            inner,
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "Code",
+                        "TotalCount",
+                        "SmsSendDetailDTOs",
+                        "SmsSendDetailDTO",
+                        "OutId",
+                        "Content",
+                    ]
+                ),
+                inner,
+            )
         ),
         max_leaves=30,
     ),

@@ -112,6 +112,14 @@ def _reset(connection: socket.socket) -> None:
     connection.close()
 
 
+def _hang_up_after(part: bytes) -> Callable[[socket.socket], None]:
+    def send(connection: socket.socket) -> None:
+        connection.sendall(part)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    return send
+
+
 def _drip(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
     for _ in range(20):
@@ -120,17 +128,11 @@ def _drip(connection: socket.socket) -> None:
 
 
 AFTER_BYTES_LEFT: dict[str, bytes | Callable[[socket.socket], None]] = {
-    "silence": lambda _: time.sleep(1.5),
+    "silence": lambda _: time.sleep(0.8),
     "a reset": _reset,
-    "a closed connection": lambda connection: connection.shutdown(socket.SHUT_RDWR),
-    "half a head": lambda connection: (
-        connection.sendall(b"HTTP/1.1 200 OK\r\nConte"),
-        connection.shutdown(socket.SHUT_RDWR),
-    )[1],
-    "half a body": lambda connection: (
-        connection.sendall(answer()[:-20]),
-        connection.shutdown(socket.SHUT_RDWR),
-    )[1],
+    "a closed connection": _hang_up_after(b""),
+    "half a head": _hang_up_after(b"HTTP/1.1 200 OK\r\nConte"),
+    "half a body": _hang_up_after(answer()[:-20]),
     "a drip": _drip,
     "garbage": b"\x00\x01 not HTTP at all\r\n\r\n",
     "no JSON": answer(b"<html>OK</html>"),
@@ -280,9 +282,7 @@ def test_no_library_logs_what_is_sent(
 
 def _admitted(operation: Operation, attempt: Attempt) -> Admitted:
     request = operation.minimize(attempt.held, CONFIGURED)
-    texts = {
-        name: _text(operation.fields[name], value) for name, value in request.values.items()
-    }
+    texts = {name: _text(operation.fields[name], value) for name, value in request.values.items()}
     unsigned = _build(operation, texts)
     return admit(operation, _assemble(unsigned, sign(unsigned)), list(_opened(attempt.held)), texts)
 
@@ -308,9 +308,7 @@ def test_the_transport_sends_what_was_admitted(
     transport: AdmittedOnly, operation: Operation, attempt: Attempt, server: RecordingServer
 ) -> None:
     admitted = _admitted(operation, attempt)
-    response = transport.handle_request(
-        _as_httpx(admitted.request, server.url, admitted=admitted)
-    )
+    response = transport.handle_request(_as_httpx(admitted.request, server.url, admitted=admitted))
     response.read()
 
     assert response.status_code == 200

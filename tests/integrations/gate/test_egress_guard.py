@@ -1,0 +1,143 @@
+"""The lock cannot be taken off again, so each case runs in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.integrations.recording_server import RecordingServer
+
+PRELUDE = """
+import asyncio, socket, threading, urllib.request
+from integrations import egress_guard
+from models.errors import DeniedError
+
+allowed, other = {allowed}, {other}
+
+def refused(action):
+    try:
+        action()
+    except DeniedError:
+        return
+    raise SystemExit("went through")
+
+def reaches(port, host="127.0.0.1"):
+    socket.create_connection((host, port), timeout=2).close()
+
+egress_guard.install([("127.0.0.1", allowed), ("localhost", allowed)])
+"""
+
+
+def _run(script: str, allowed: int, other: int) -> None:
+    code = PRELUDE.format(allowed=allowed, other=other) + textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(
+            "reaches(allowed)\nreaches(allowed, 'localhost')", id="the listed are reached"
+        ),
+        pytest.param("refused(lambda: reaches(other))", id="others are not"),
+        pytest.param(
+            "refused(lambda: socket.socket().connect_ex(('127.0.0.1', other)))", id="connect_ex"
+        ),
+        pytest.param("refused(lambda: reaches(443, 'example.com'))", id="a name"),
+        pytest.param("refused(lambda: socket.getaddrinfo('example.com', 443))", id="a lookup"),
+        pytest.param("refused(lambda: socket.gethostbyname('example.com'))", id="an old lookup"),
+        pytest.param("refused(lambda: socket.gethostbyaddr('192.0.2.7'))", id="a reverse lookup"),
+        pytest.param(
+            "refused(lambda: reaches(allowed, '192.0.2.7'))", id="a listed port elsewhere"
+        ),
+        pytest.param(
+            "udp = socket.socket(type=socket.SOCK_DGRAM)\n"
+            "refused(lambda: udp.sendto(b'16400001234', ('127.0.0.1', other)))\n"
+            "refused(lambda: udp.sendmsg([b'1'], [], 0, ('127.0.0.1', other)))\n"
+            "udp.close()",
+            id="datagrams",
+        ),
+        pytest.param(
+            "refused(lambda: urllib.request.urlopen(f'http://127.0.0.1:{other}/'))", id="urllib"
+        ),
+        pytest.param(
+            "refused(lambda: asyncio.run(asyncio.open_connection('127.0.0.1', other)))",
+            id="asyncio",
+        ),
+        pytest.param(
+            "import httpx\nrefused(lambda: httpx.get(f'http://127.0.0.1:{other}/'))", id="httpx"
+        ),
+        pytest.param(
+            "import redis\nredis.Redis(port=allowed).connection_pool.make_connection()\n"
+            "from redis.backoff import NoBackoff\nfrom redis.retry import Retry\n"
+            "refused(lambda: redis.Redis(port=other, retry=Retry(NoBackoff(), 0)).ping())",
+            id="another broker",
+        ),
+        pytest.param(
+            "with egress_guard.passage('127.0.0.1', other):\n"
+            "    reaches(other)\n"
+            "    refused(lambda: socket.getaddrinfo('example.com', other))\n"
+            "refused(lambda: reaches(other))",
+            id="a passage ends",
+        ),
+        pytest.param(
+            "result = []\n"
+            "def elsewhere():\n"
+            "    try: reaches(other)\n"
+            "    except DeniedError: result.append('refused')\n"
+            "with egress_guard.passage('127.0.0.1', other):\n"
+            "    thread = threading.Thread(target=elsewhere); thread.start(); thread.join()\n"
+            "assert result == ['refused']",
+            id="a passage is one thread's",
+        ),
+        pytest.param(
+            "egress_guard.install([('127.0.0.1', other)])\nreaches(other)\nreaches(allowed)",
+            id="the list can grow",
+        ),
+        pytest.param(
+            "import tempfile, os\n"
+            "server = socket.socket(socket.AF_UNIX); path = os.path.join(tempfile.mkdtemp(), 's')\n"
+            "server.bind(path); server.listen()\n"
+            "client = socket.socket(socket.AF_UNIX); client.connect(path)\n"
+            "client.close(); server.close()",
+            id="unix sockets",
+        ),
+        pytest.param(
+            "import http.server\n"
+            "http.server.HTTPServer(('', 0), http.server.BaseHTTPRequestHandler).server_close()",
+            id="servers can bind",
+        ),
+    ],
+)
+def test_nothing_reaches_the_network_around_the_gate(script: str) -> None:
+    with RecordingServer() as allowed, RecordingServer() as other:
+        _run(script, allowed.port, other.port)
+
+
+def test_the_gate_passes_and_the_same_address_stays_closed_to_others() -> None:
+    script = """
+    from integrations.policy import load_policy
+    from tests.integrations.gate.parts import (
+        CONFIGURED, MemoryLedger, make_attempt, make_gate, sign
+    )
+    policy = load_policy()
+    gate = make_gate(policy, MemoryLedger(), f"http://127.0.0.1:{other}")
+    attempt = make_attempt(policy)
+    operation = policy.operation("aliyun.sms.send")
+    gate.send(operation.minimize(attempt.held, CONFIGURED), sign=sign, attempt=attempt)
+    refused(lambda: reaches(other))
+    gate.close()
+    """
+    with RecordingServer() as allowed, RecordingServer() as other:
+        _run(script, allowed.port, other.port)
+        assert len(other.requests) == 1
