@@ -9,14 +9,12 @@ from starlette.types import ASGIApp
 
 __all__ = ["gateway_server"]
 
-_HEADER_LIMIT = 16 * 1024
-
 
 def gateway_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
     """A server that is ready to ``run()``, or to ``serve()`` inside a running loop.
 
     No access log (it prints paths), no ``Server`` header, no logging set-up of its own, no
-    trust in ``X-Forwarded-*``, headers up to 16 KiB, HTTP/1.1 only.
+    trust in ``X-Forwarded-*``; HTTP/1.1 only, headers up to h11's 16 KiB.
 
     Args:
         app: From :func:`~workers.gateway.create_gateway`.
@@ -36,7 +34,6 @@ def gateway_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            h11_max_incomplete_event_size=_HEADER_LIMIT,
             timeout_graceful_shutdown=5,
         )
     )
