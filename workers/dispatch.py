@@ -57,7 +57,7 @@ class Dispatcher:
         self._client = client
         self._engine = engine
         self._script = client.register_script(RING_SCRIPT)
-        self._queue: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[str, str] | threading.Event | None] = SimpleQueue()
         self._down_until = 0.0
         self._was_down = False
         self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
@@ -89,6 +89,12 @@ class Dispatcher:
         assert isinstance(length, int)  # noqa: S101 - redis-py types one method for two clients
         return length
 
+    def drain(self) -> None:
+        """Wait until what was handed in so far has been rung for, or noted as failed."""
+        drained = threading.Event()
+        self._queue.put(drained)
+        drained.wait()
+
     def close(self) -> None:
         """Ring for what was handed in, then stop."""
         self._queue.put(None)
@@ -96,22 +102,24 @@ class Dispatcher:
 
     def _work(self) -> None:
         while True:
-            batches, stopping = self._collect()
+            batches, last = self._collect()
             for queue, job_ids in batches.items():
                 self._ring_or_note(job_ids, queue)
-            if stopping:
+            if isinstance(last, threading.Event):
+                last.set()
+            elif last is None:
                 return
 
-    def _collect(self) -> tuple[dict[str, list[str]], bool]:
-        """Wait for one, then take what else is there; and whether to stop afterwards."""
+    def _collect(self) -> tuple[dict[str, list[str]], object]:
+        """Wait for one, then take what else is there, up to a signal; and that signal."""
         batches: dict[str, list[str]] = {}
         taken = 0
-        while (entry := self._queue.get()) is not None:
+        while isinstance(entry := self._queue.get(), tuple):
             batches.setdefault(entry[1], []).append(entry[0])
             taken += 1
             if taken == _LARGEST_BATCH or self._queue.empty():
-                return batches, False
-        return batches, True
+                break
+        return batches, entry
 
     def _ring_or_note(self, job_ids: list[str], queue: str) -> None:
         if time.monotonic() >= self._down_until:

@@ -146,4 +146,3 @@ def test_a_dispatcher_finds_redis_again(engine: Engine) -> None:
         dispatcher.close()
     finally:
         server.close()
-
