@@ -89,15 +89,23 @@ class Answer:
     body: bytes
 
 
+class Origins(dict[str, httpx.URL]):
+    """Where to reach a host: at its dialled address, else under its own name over HTTPS."""
+
+    def __missing__(self, host: str) -> httpx.URL:
+        self[host] = origin = httpx.URL(scheme="https", host=host)
+        return origin
+
+
 class AdmittedOnly(httpx.BaseTransport):
     """Refuses every request but an admitted one, compared byte for byte.
 
     Args:
         inner: The transport that sends.
-        origins: Where to reach hosts that are not dialled under their own name.
+        origins: Where requests to each host must go.
     """
 
-    def __init__(self, inner: httpx.BaseTransport, origins: Mapping[str, httpx.URL]) -> None:
+    def __init__(self, inner: httpx.BaseTransport, origins: Origins) -> None:
         self._inner = inner
         self._origins = origins
 
@@ -118,7 +126,7 @@ class AdmittedOnly(httpx.BaseTransport):
 
     def _is(self, request: httpx.Request, admitted: Admitted) -> bool:
         final = admitted.request
-        origin = self._origins.get(final.host) or httpx.URL(scheme="https", host=final.host)
+        origin = self._origins[final.host]
         return (
             request.method == final.method
             and (request.url.scheme, request.url.host, request.url.port)
@@ -149,7 +157,7 @@ class Wire:
         timeouts: Timeouts,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._origins = {host: _loopback(address) for host, address in dial.items()}
+        self._origins = Origins((host, _loopback(address)) for host, address in dial.items())
         self._timeouts = timeouts
         self._tls = tls or ssl.create_default_context(cafile=certifi.where())
         self._thread = threading.local()
@@ -198,7 +206,7 @@ class Wire:
 
     def _exchange(self, admitted: Admitted) -> Answer:
         final = admitted.request
-        origin = self._origins.get(final.host) or httpx.URL(scheme="https", host=final.host)
+        origin = self._origins[final.host]
         patience = self._timeouts
         request = httpx.Request(
             final.method,

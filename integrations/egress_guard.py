@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from models.errors import DeniedError
@@ -53,7 +53,7 @@ def passage(host: str, port: int) -> Iterator[None]:
 
     Only the gate's transport calls this, for a request that has been admitted.
     """
-    _thread.passage = (host, port)
+    _thread.passage = (host, port, _address(host) is not None)
     try:
         yield
     finally:
@@ -74,8 +74,10 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
 def _judge_address(address: object) -> None:
     host, port = address[:2] if isinstance(address, tuple) else (None, None)
     passage = getattr(_thread, "passage", None)
-    if passage is not None and port == passage[1]:
-        return
+    if passage is not None:
+        name, number, is_address = passage
+        if port == number and (host == name or not is_address):
+            return
     for (name, number), addresses in _allowed.items():
         if port == number:
             if host not in addresses:
@@ -101,11 +103,15 @@ def _is_here(name: object) -> bool:
     """Whether ``name`` is this machine's own, or an address that needs no lookup to be used."""
     if name in {None, "", "localhost", socket.gethostname()}:
         return True
+    address = _address(name)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _address(name: object) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(str(name))
+        return ip_address(str(name))
     except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
+        return None
 
 
 def _resolve(host: str, port: int) -> set[str]:

@@ -66,6 +66,8 @@ class Precondition(Protocol):
 class Gate:
     """Lets requests out that the policy describes, and writes down each one.
 
+    One for all threads of a process, made after forking.
+
     Args:
         policy: The policy in force.
         ledger: Where disclosures are recorded before bytes leave.
@@ -262,8 +264,9 @@ def _opened(held: object, name: str = "") -> Iterator[Held]:
     elif isinstance(held, str):
         yield Held(name, held, None)
     elif isinstance(held, Mapping):
+        # Only the outermost keys are names of ours; inner ones may be data and are not repeated.
         for key, value in held.items():
-            yield from _opened(value, f"{name}.{key}" if name else str(key))
+            yield from _opened(value, f"{name}[]" if name else str(key))
     elif isinstance(held, list | tuple | set | frozenset):
         for value in held:
             yield from _opened(value, f"{name}[]")

@@ -39,6 +39,25 @@ Note = {{ title = "随意文字", configured = "note", pattern = '(?s).*', max =
 x-token = {{ title = "随意", signed = '.*', max = 2000, required = false }}
 """
 
+# Constants of every kind, which only JSON has.
+CONSTANTS = """
+[operations."constants"]
+title = "试验"
+recipient = "aliyun_sms"
+purpose = "verify_phone"
+host = "dysmsapi.aliyuncs.com"
+method = "POST"
+path = "/constants"
+place = "json"
+reply.keep = []
+headers = {}
+
+[operations."constants".fields]
+"options.silent" = { title = "真假", const = true }
+"options.lifetime" = { title = "数字", const = 1 }
+platform = { title = "文字", const = "android" }
+"""
+
 
 class MemoryLedger:
     """Keeps disclosures; the one of the database is tested with the database."""
@@ -54,7 +73,9 @@ def loose_policy(folder: Path) -> Policy:
     path = folder / "loose.toml"
     places = ("query", "form", "json", "xml", "multipart")
     path.write_text(
-        PACKAGED.read_text("utf-8") + "".join(LOOSE.format(place=place) for place in places),
+        PACKAGED.read_text("utf-8")
+        + "".join(LOOSE.format(place=place) for place in places)
+        + CONSTANTS,
         "utf-8",
     )
     return load_policy(path)

@@ -162,6 +162,41 @@ def test_the_configured_value_is_the_one_that_was_configured(operation: Operatio
     assert _reason(operation, _request(body=other)) == "field_value:OutId"
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"options":{"silent":true,"lifetime":1},"platform":"android"}', None),
+        (b'{"options":{"silent":1,"lifetime":1},"platform":"android"}', "options.silent"),
+        (b'{"options":{"silent":true,"lifetime":true},"platform":"android"}', "options.lifetime"),
+        (b'{"options":{"silent":true,"lifetime":"1"},"platform":"android"}', "options.lifetime"),
+        (b'{"options":{"silent":true,"lifetime":2},"platform":"android"}', "options.lifetime"),
+        (b'{"options":{"silent":true,"lifetime":1},"platform":"all"}', "platform"),
+    ],
+)
+def test_a_constant_is_that_value_of_that_type(
+    loose: Policy, body: bytes, reason: str | None
+) -> None:
+    operation = loose.operation("constants")
+    headers = {
+        "host": HOST,
+        "accept-encoding": "identity",
+        "content-type": CONTENT_TYPES[Place.JSON],
+        "content-length": str(len(body)),
+    }
+    request = FinalRequest(
+        method="POST",
+        host=HOST,
+        target=b"/constants",
+        headers=tuple((name.encode(), value.encode()) for name, value in headers.items()),
+        body=body,
+    )
+    if reason is None:
+        assert admit(operation, request, HELD, {}).request is request
+    else:
+        with pytest.raises(Refused, match=f"field_value:{reason}"):
+            admit(operation, request, HELD, {})
+
+
 def test_percent_encoding_may_differ_as_long_as_the_leaves_do_not(operation: Operation) -> None:
     lower = BODY.replace(b"%E9%92%9F", b"%e9%92%9f").replace(b"SMS_", b"%53MS_")
 

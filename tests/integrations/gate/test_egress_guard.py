@@ -87,6 +87,8 @@ def _run(script: str, allowed: int, other: int) -> None:
             "with egress_guard.passage('127.0.0.1', other):\n"
             "    reaches(other)\n"
             "    refused(lambda: socket.getaddrinfo('example.com', other))\n"
+            "    refused(lambda: reaches(other, '127.0.0.2'))\n"
+            "    refused(lambda: reaches(allowed + 1))\n"
             "refused(lambda: reaches(other))",
             id="a passage ends",
         ),

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from integrations._wire import LARGEST_REPLY, AdmittedOnly, Timeouts, Unsent, Wire
+from integrations._wire import LARGEST_REPLY, AdmittedOnly, Origins, Timeouts, Unsent, Wire
 from integrations.admission import Admitted, FinalRequest, admit
 from integrations.gate import Gate, _assemble, _build, _opened, _text
 from integrations.policy import Operation, Policy
@@ -299,7 +299,7 @@ def _as_httpx(final: FinalRequest, url: str, **extensions: object) -> httpx.Requ
 
 @pytest.fixture
 def transport(server: RecordingServer) -> Iterator[AdmittedOnly]:
-    transport = AdmittedOnly(httpx.HTTPTransport(), {HOST: httpx.URL(server.url)})
+    transport = AdmittedOnly(httpx.HTTPTransport(), Origins({HOST: httpx.URL(server.url)}))
     yield transport
     transport.close()
 
