@@ -19,6 +19,7 @@ dropped after ``KEEPALIVE`` idle seconds, well before servers usually drop them.
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
@@ -170,19 +171,23 @@ class Wire:
             reraise=True,
         )
 
-    def send(self, admitted: Admitted) -> Answer:
+    def send(self, admitted: Admitted, deadline: float = math.inf) -> Answer:
         """Send a request and read the whole answer.
 
+        Args:
+            admitted: The request.
+            deadline: On the monotonic clock; no attempt is begun after it.
+
         Raises:
-            Unsent: No connection stood, after a few attempts.
+            Unsent: No connection stood, after a few attempts or until the deadline.
             Lost: Bytes may have left and no whole answer came.
             DeniedError: The request is not what was admitted.
         """
         try:
-            return self._attempt(admitted)
+            return self._attempt(admitted, deadline)
         except Unsent:
             pass
-        return self._patiently(self._attempt, admitted)
+        return self._patiently(self._attempt, admitted, deadline)
 
     def close(self) -> None:
         """Drop the connections of all threads."""
@@ -192,7 +197,9 @@ class Wire:
             transport.close()
         self._thread = threading.local()
 
-    def _attempt(self, admitted: Admitted) -> Answer:
+    def _attempt(self, admitted: Admitted, deadline: float) -> Answer:
+        if time.monotonic() >= deadline:
+            raise Unsent
         # Raised outside of the handler, so that httpx's exception, which holds the request, is
         # not even this one's context.
         failure: Unsent | Lost

@@ -8,6 +8,7 @@ nothing that turns the gate off.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -99,12 +100,16 @@ class Gate:
             raise ConfigurationError("production talks to the real recipients: dial must be empty")
         if dial.keys() - hosts:
             raise ConfigurationError("dial names a host that is no recipient's")
-        self.policy = policy
-        """The policy in force."""
+        self._policy = policy
         self._ledger = ledger
         self._clock = clock
         self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts())
         self._preconditions = preconditions
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy
 
     def send(self, request: MinimizedRequest, *, sign: Signer, attempt: Attempt) -> Reply:
         """Send one request, if it may leave.
@@ -123,15 +128,17 @@ class Gate:
             UnknownOutcomeError: Bytes may have left and no trustworthy answer came.
             DatabaseUnavailable: The disclosure could not be recorded; nothing has left.
         """
-        operation = self.policy.operations.get(request.operation.name)
+        operation = self._policy.operations.get(request.operation.name)
         disclosure = self._disclosure(operation, request, attempt)
         try:
             self._check(operation, request, attempt, disclosure.at)
             admitted = self._admit(request, sign, attempt)
         except Refused as refusal:
             self._deny(disclosure, str(refusal))
+        # Recording and connecting take their time, and what has expired meanwhile stays.
+        deadline = time.monotonic() + _seconds_left(attempt, disclosure.at)
         self._ledger.record(disclosure)
-        return self._deliver(request.operation, admitted, disclosure.id, attempt)
+        return self._deliver(admitted, deadline, disclosure, attempt)
 
     def close(self) -> None:
         """Drop all connections."""
@@ -146,11 +153,11 @@ class Gate:
     ) -> None:
         if operation is None or operation is not request.operation:
             raise Refused(Reason.UNKNOWN_OPERATION)
-        if attempt.policy_version != self.policy.version:
+        if attempt.policy_version != self._policy.version:
             raise Refused(Reason.POLICY_VERSION)
         if attempt.expires_at is not None and now >= attempt.expires_at:
             raise Refused(Reason.EXPIRED)
-        if self.policy.separate_consent(operation) and not attempt.consent_ref:
+        if self._policy.separate_consent(operation) and not attempt.consent_ref:
             raise Refused(Reason.CONSENT_MISSING)
         for precondition in self._preconditions:
             if reason := precondition(operation, attempt, now):
@@ -173,8 +180,9 @@ class Gate:
         raise DeniedError(f"{disclosure.operation} was denied: {reason}", code=code) from None
 
     def _deliver(
-        self, operation: Operation, admitted: Admitted, disclosure_id: str, attempt: Attempt
+        self, admitted: Admitted, deadline: float, disclosure: Disclosure, attempt: Attempt
     ) -> Reply:
+        operation = self._policy.operations[disclosure.operation]
         started = time.perf_counter()
 
         def settle(
@@ -182,7 +190,7 @@ class Gate:
         ) -> None:
             attempt.results.append(
                 DisclosureResult(
-                    disclosure_id=disclosure_id,
+                    disclosure_id=disclosure.id,
                     result=result,
                     http_status=status,
                     provider_code=reply.code if reply else None,
@@ -195,7 +203,7 @@ class Gate:
         status: int | None = None
         failure: RetryError | UnknownOutcomeError
         try:
-            answer = self._wire.send(admitted)
+            answer = self._wire.send(admitted, deadline)
             status = answer.status
             reply = cut(operation, answer.status, answer.headers, answer.body)
         except Unsent:
@@ -220,13 +228,13 @@ class Gate:
             raise
         else:
             settle(SendResult.ANSWERED, status, reply)
-            return replace(reply, disclosure_id=disclosure_id)
+            return replace(reply, disclosure_id=disclosure.id)
         raise failure
 
     def _disclosure(
         self, operation: Operation | None, request: MinimizedRequest, attempt: Attempt
     ) -> Disclosure:
-        purpose = self.policy.purposes[operation.purpose] if operation else None
+        purpose = self._policy.purposes[operation.purpose] if operation else None
         return Disclosure(
             id=new_id(),
             job_id=attempt.job_id,
@@ -238,7 +246,7 @@ class Gate:
             host=operation.host if operation else "unknown",
             purpose=operation.purpose if operation else "unknown",
             clauses=purpose.clauses if purpose else (),
-            policy_version=self.policy.version,
+            policy_version=self._policy.version,
             categories=request.categories,
             stripped=request.stripped,
             subject=attempt.subject,
@@ -247,6 +255,10 @@ class Gate:
             reason=None,
             at=self._clock(),
         )
+
+
+def _seconds_left(attempt: Attempt, now: dt.datetime) -> float:
+    return (attempt.expires_at - now).total_seconds() if attempt.expires_at else math.inf
 
 
 def _text(entry: OutboundField, value: Personal | str) -> str:

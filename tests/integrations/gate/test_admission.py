@@ -233,6 +233,17 @@ def test_harmless_text_passes_in_every_format(loose: Policy, place: str, note: s
     admit(operation, _loose_request(operation, note), HELD, {"Note": note})
 
 
+def test_no_leaf_is_longer_than_the_policy_says(loose: Policy) -> None:
+    operation = loose.operation("loose.json")
+    for length, token in ((4000, 2000), (4001, 2000), (4000, 2001)):
+        request = _loose_request(operation, "x" * length, "y" * token)
+        if (length, token) == (4000, 2000):
+            admit(operation, request, HELD, {"Note": "x" * length})
+        else:
+            with pytest.raises(Refused, match=r"field_shape:Note|header_value:x-token"):
+                admit(operation, request, HELD, {"Note": "x" * length})
+
+
 def _escaped(text: str) -> str:
     return "".join(f"\\u{ord(character):04x}" for character in text)
 

@@ -33,6 +33,7 @@ from tests.integrations.recording_server import RecordingServer
 
 HEX = PHONE.encode().hex()
 STRANGER = "16400009999"
+SIGNATURE = "ACS3-HMAC-SHA256 Credential=LTAItest,SignedHeaders=host,Signature=" + "d" * 64
 
 
 def _assert_caught(
@@ -148,6 +149,11 @@ def test_a_name_that_the_operation_does_not_list(
             {"x-acs-date": "2026-11-23T10:00:00Z\r\nx-user: 1"},
             "header_value:x-acs-date",
             id="a second line",
+        ),
+        pytest.param(
+            {"authorization": f"{SIGNATURE} {STRANGER}"},
+            "header_value:authorization",
+            id="after the signature",
         ),
         pytest.param(
             {"x-acs-date": "２０２６-11-23T10:00:00Z"}, "header_value:x-acs-date", id="full width"

@@ -25,12 +25,13 @@ from integrations.admission import Admitted, FinalRequest, admit
 from integrations.gate import Gate, _assemble, _build, _opened, _text
 from integrations.policy import Operation, Policy
 from models.attempts import Attempt
-from models.disclosures import SendResult
+from models.disclosures import Disclosure, SendResult
 from models.errors import DeniedError, RetryError, UnknownOutcomeError
 from tests.integrations.gate.parts import (
     CODE,
     CONFIGURED,
     HOST,
+    NOW,
     PHONE,
     MemoryLedger,
     make_attempt,
@@ -107,6 +108,24 @@ def test_a_connection_is_tried_again_for_a_moment(
     assert [result.result for result in attempt.results] == [SendResult.ANSWERED]
 
 
+def test_what_expires_while_it_is_recorded_is_not_sent(
+    policy: Policy, operation: Operation, server: RecordingServer
+) -> None:
+    class Slow(MemoryLedger):
+        def record(self, disclosure: Disclosure) -> None:
+            time.sleep(0.1)
+            super().record(disclosure)
+
+    attempt = make_attempt(policy, expires_at=NOW + dt.timedelta(seconds=0.05))
+    gate = make_gate(policy, Slow(), server.url)
+    with pytest.raises(RetryError):
+        _send(gate, operation, attempt)
+    gate.close()
+
+    assert server.connections == 0
+    assert [result.result for result in attempt.results] == [SendResult.UNSENT]
+
+
 def _reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
@@ -163,7 +182,7 @@ def test_an_interrupt_in_mid_air_leaves_a_result(
     server: RecordingServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(_: object) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gate._wire, "send", interrupted)
@@ -176,7 +195,7 @@ def test_an_interrupt_in_mid_air_leaves_a_result(
 def test_a_fault_of_our_own_in_mid_air_is_unknown_too(
     gate: Gate, operation: Operation, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise ValueError(PHONE)
 
     monkeypatch.setattr(gate._wire, "send", broken)
