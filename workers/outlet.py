@@ -23,6 +23,11 @@ class Integrations:
     """What a handler finds in its context."""
 
     sms: AliyunSms
+    gate: Gate
+
+    def close(self) -> None:
+        """Drop the connections to providers."""
+        self.gate.close()
 
 
 def open_outlet(settings: Settings, ledger: Ledger) -> Integrations:
@@ -33,7 +38,8 @@ def open_outlet(settings: Settings, ledger: Ledger) -> Integrations:
     """
     policy = load_policy(settings.policy_file)
     gate = Gate(policy, ledger, dial=_dial(settings, policy), environment=settings.env)
-    return Integrations(sms=_sandbox_sms(gate) if settings.uses_sandbox else _sms(gate, settings))
+    sms = _sandbox_sms(gate) if settings.uses_sandbox else _sms(gate, settings)
+    return Integrations(sms=sms, gate=gate)
 
 
 def _dial(settings: Settings, policy: Policy) -> dict[str, str]:

@@ -117,12 +117,13 @@ class WorkerProcess:
         self._commits = GroupCommit(self._engine, on_doubt=self._ledger.start_afresh)
         sealer = Sealer(self._engine, settings.keys)
         self._dispatcher = Dispatcher(connect_redis(settings.redis), self._engine)
+        self._integrations = open_outlet(settings, SqlLedger(self._commits, self._ledger))
         self._execution = Execution(
             worker_id=self._me.id,
             commits=self._commits,
             ledger=self._ledger,
             sealer=sealer,
-            context=open_outlet(settings, SqlLedger(self._commits, self._ledger)),
+            context=self._integrations,
         )
         heartbeat = Heartbeat(self._me, self._engine, self._commits, self._ledger, self._execution)
         self._heartbeat = Rounds([heartbeat])
@@ -186,6 +187,7 @@ class WorkerProcess:
         self._dispatcher.close()
         if not left:
             self._commits.close()
+            self._integrations.close()
         _log.info("worker.stopped", worker_id=self._me.id, left=left)
 
 

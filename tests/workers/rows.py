@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
+from integrations.policy import load_policy
 from models.clock import utc_now
 from models.database import writing
 from models.jobs import insert_jobs
@@ -32,7 +33,7 @@ def a_code(phone: str = "16400001234") -> SmsCode:
 def store_job(engine: Engine, *, run_at: dt.datetime | None = None, **columns: Any) -> str:
     """Store a job, then set some of its columns; returns its id."""
     preparation = Preparation(
-        Sealer(engine, KEYS), Pseudonyms(PSEUDONYM_KEY), policy_version="2023-01-01"
+        Sealer(engine, KEYS), Pseudonyms(PSEUDONYM_KEY), policy_version=load_policy().version
     )
     job = preparation.prepare(a_code(), backend="test", run_at=run_at)
     with writing(engine) as connection:
