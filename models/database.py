@@ -43,7 +43,7 @@ def open_database(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ConfigurationError("ZJJ_DATABASE_URL is not a database URL") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
@@ -60,7 +60,11 @@ def open_database(url: str) -> Engine:
         raise ConfigurationError(
             "ZJJ_DATABASE_URL must be sqlite:///path/to/file or postgresql://user@host/name"
         )
-    engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
+    engine = create_engine(
+        parsed.set(drivername="sqlite"),
+        hide_parameters=True,
+        connect_args={"timeout": _BUSY_SECONDS},
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -31,7 +31,7 @@ def decode_key(text: str, *, name: str) -> bytes:
         ConfigurationError: ``name`` does not hold such a key; the message never shows it.
     """
     try:
-        key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != _KEY_BYTES:

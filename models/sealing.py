@@ -12,17 +12,16 @@ import datetime as dt
 import secrets
 import threading
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from models.batches import insert_into
 from models.clock import Clock, utc_now
-from models.database import WRITES
+from models.database import writing
 from models.errors import ConfigurationError, SealBroken
 from models.keys import MasterKeys
 from models.payloads import encode_payload
@@ -32,6 +31,8 @@ __all__ = ["Sealer", "bucket_of", "destroy_bucket", "seal_identity"]
 
 _FORMAT = b"\x01"
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
+_SHORTEST = len(_FORMAT) + _NONCE_BYTES + _TAG_BYTES
 
 
 def bucket_of(moment: dt.datetime) -> str:
@@ -67,8 +68,8 @@ class Sealer:
         Args:
             identity: From :func:`seal_identity`.
             bucket: From :func:`bucket_of`.
-            connection: The caller's own transaction, if the job is stored in it: a new data key
-                then stands or falls with that transaction.
+            connection: The caller's own transaction, if the job is stored in it. SQLite, where
+                nobody else can write meanwhile, stores a new data key in it too.
         """
         cipher = self._cipher(bucket, connection)
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -81,12 +82,12 @@ class Sealer:
             SealBroken: Altered, moved to another job, or its key is destroyed or unknown.
         """
         cipher = self._existing_cipher(bucket)
-        nonce, content = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         if cipher is None:
             raise SealBroken("the key of the payload's bucket was destroyed", code="seal.forgotten")
+        if sealed[:1] != _FORMAT or len(sealed) < _SHORTEST:
+            raise SealBroken("the payload has a form that this version does not know")
+        nonce, content = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
-            if sealed[:1] != _FORMAT:
-                raise InvalidTag
             plain = cipher.decrypt(nonce, content, identity)
         except InvalidTag:
             raise SealBroken("the payload was altered or belongs to another job") from None
@@ -108,16 +109,12 @@ class Sealer:
     def _cipher(self, bucket: str, connection: Connection | None) -> AESGCM:
         if cipher := self._existing_cipher(bucket):
             return cipher
-        own = connection is None
-        opened = (
-            self._engine.connect().execution_options(**WRITES)
-            if connection is None
-            else nullcontext(connection)
-        )
-        with opened as writing, writing.begin() if own else nullcontext():
-            key = self._create(writing, bucket)
-        # A key made in the caller's transaction may yet be rolled back: do not rely on it.
-        return self._remember(bucket, key) if own else AESGCM(key)
+        if connection is not None and connection.dialect.name == "sqlite":
+            # It may yet be rolled back, so this key is not relied on.
+            return AESGCM(self._create(connection, bucket))
+        # Not in the caller's transaction: until that ended, nobody else could seal.
+        with writing(self._engine) as own:
+            return self._remember(bucket, self._create(own, bucket))
 
     def _create(self, connection: Connection, bucket: str) -> bytes:
         key = secrets.token_bytes(32)
@@ -126,9 +123,8 @@ class Sealer:
         wrapped = nonce + AESGCM(self._master_keys.keys[name]).encrypt(
             nonce, key, _wrap_identity(bucket, name)
         )
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         connection.execute(
-            insert(data_keys)
+            insert_into(connection.dialect.name, data_keys)
             .values(bucket=bucket, wrapped=wrapped, master_key=name, created_at=self._clock())
             .on_conflict_do_nothing()
         )
@@ -155,7 +151,11 @@ class Sealer:
             ) from None
 
     def _remember(self, bucket: str, key: bytes) -> AESGCM:
+        today = bucket_of(self._clock())
         with self._lock:
+            # Whoever destroys the key of a past day, it leaves this memory as well.
+            for past in [known for known in self._ciphers if known < today]:
+                del self._ciphers[past]
             return self._ciphers.setdefault(bucket, AESGCM(key))
 
 

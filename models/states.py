@@ -1,7 +1,7 @@
 """The life of a job, as one pure table.
 
 Everything that affects a job's state lives here: who may go where, and by which event. The rows
-of the database only follow (``models/settlement.py``, ``models/maintenance.py``).
+of the database only follow (``models/claims.py``, ``models/settlement.py``, ``models/upkeep.py``).
 """
 
 from __future__ import annotations
