@@ -59,6 +59,10 @@ bench: .venv/.dev ## measure us and our peers side by side (ARGS="--help")
 docs: .venv/.dev ## rewrite the generated pages in docs/
 	@ZJJ_LANG=en $(BIN)/typer workers.cli.app utils docs --name zjj --title "The zjj command" --output $(CLI_PAGE)
 
+.PHONY: pictures
+pictures: .venv/.dev ## draw docs/images/ anew from a real demo
+	@$(BIN)/python docs/images/draw_demo.py
+
 .PHONY: venv
 venv: .venv/.dev ## install everything into .venv, by hash
 
