@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -76,15 +77,21 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_conversation, "_FIRST_PAUSE", 0.01)
 
 
-@pytest.fixture
-def gateway(sqlite_url: str) -> Iterator[Gateway]:
-    with serve_gateway(sqlite_url) as gateway:
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with serve_gateway(f"sqlite:///{tmp_path_factory.mktemp('clients') / 'zjj.db'}") as gateway:
         yield gateway
 
 
-def test_a_job_is_handed_in_and_read_back(calls: Sync, gateway: Gateway) -> None:
-    job = calls.send(gateway.url, gateway.api_key, **CODE, idempotency_key="k")
-    again = calls.send(gateway.url, gateway.api_key, **CODE, idempotency_key="k")
+@pytest.fixture
+def key() -> str:
+    """An idempotency key that no other test has used."""
+    return str(uuid4())
+
+
+def test_a_job_is_handed_in_and_read_back(calls: Sync, gateway: Gateway, key: str) -> None:
+    job = calls.send(gateway.url, gateway.api_key, **CODE, idempotency_key=key)
+    again = calls.send(gateway.url, gateway.api_key, **CODE, idempotency_key=key)
     assert (job.kind, job.state, job.repeated) == ("sms_code", "queued", False)
     assert (again.id, again.repeated) == (job.id, True)
     assert job.created_at.utcoffset() is not None
@@ -99,20 +106,20 @@ def test_without_a_key_each_call_is_another_job(calls: Sync, gateway: Gateway) -
     assert len(jobs) == 2
 
 
-def test_wrong_fields_are_named(calls: Sync, gateway: Gateway) -> None:
+def test_wrong_fields_are_named(calls: Sync, gateway: Gateway, key: str) -> None:
     wrong = {**CODE, "phone": PHONE + "5", "scene": "nowhere"}
     with pytest.raises(zjj.InvalidRequestError) as caught:
-        calls.send(gateway.url, gateway.api_key, **wrong, idempotency_key="k")
+        calls.send(gateway.url, gateway.api_key, **wrong, idempotency_key=key)
     error = caught.value
     assert [fault.field for fault in error.errors] == ["phone", "scene"]
     assert str(error).startswith("phone is not a mainland mobile number")
-    assert (error.status, error.idempotency_key) == (422, "k")
+    assert (error.status, error.idempotency_key) == (422, key)
 
 
-def test_a_used_key_is_a_conflict(calls: Sync, gateway: Gateway) -> None:
-    calls.send(gateway.url, gateway.api_key, **CODE, idempotency_key="k")
+def test_a_used_key_is_a_conflict(calls: Sync, gateway: Gateway, key: str) -> None:
+    calls.send(gateway.url, gateway.api_key, **CODE, idempotency_key=key)
     with pytest.raises(zjj.ConflictError):
-        calls.send(gateway.url, gateway.api_key, **{**CODE, "code": "1357"}, idempotency_key="k")
+        calls.send(gateway.url, gateway.api_key, **{**CODE, "code": "1357"}, idempotency_key=key)
 
 
 def test_a_wrong_api_key_is_said_so(calls: Sync, gateway: Gateway) -> None:
@@ -268,19 +275,19 @@ def test_an_unusable_key_is_said_at_once(key: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_one_client_serves_many_threads(gateway: Gateway) -> None:
+def test_one_client_serves_many_threads(gateway: Gateway, key: str) -> None:
     with zjj.Client(gateway.url, gateway.api_key) as client, ThreadPoolExecutor(16) as threads:
         jobs = list(
-            threads.map(lambda _: client.sms_codes.send(**CODE, idempotency_key="k"), range(50))
+            threads.map(lambda _: client.sms_codes.send(**CODE, idempotency_key=key), range(50))
         )
     assert len({job.id for job in jobs}) == 1
 
 
-def test_one_async_client_serves_many_coroutines(gateway: Gateway) -> None:
+def test_one_async_client_serves_many_coroutines(gateway: Gateway, key: str) -> None:
     async def all_at_once() -> list[zjj.Job]:
         async with zjj.AsyncClient(gateway.url, gateway.api_key) as client:
             return await asyncio.gather(
-                *(client.sms_codes.send(**CODE, idempotency_key="k") for _ in range(50))
+                *(client.sms_codes.send(**CODE, idempotency_key=key) for _ in range(50))
             )
 
     assert len({job.id for job in asyncio.run(all_at_once())}) == 1

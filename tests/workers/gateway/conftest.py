@@ -8,9 +8,10 @@ import pytest
 from tests.workers.gateway.serving import Gateway, serve_gateway
 
 
-@pytest.fixture
-def gateway(sqlite_url: str) -> Iterator[Gateway]:
-    with serve_gateway(sqlite_url) as gateway:
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One for all tests of a module; those that count jobs make their own."""
+    with serve_gateway(f"sqlite:///{tmp_path_factory.mktemp('gateway') / 'zjj.db'}") as gateway:
         yield gateway
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import structlog
 
+from models.identifiers import new_id
 from tests.workers.gateway.serving import Gateway
 from workers.gateway import edge
 
@@ -45,7 +46,9 @@ def raw(gateway: Gateway, request: bytes) -> bytes:
 
 
 def test_a_line_tells_what_happened_by_ids(lines: list[Any], http: httpx.Client) -> None:
-    job_id = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": "k"}).json()["id"]
+    job_id = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": new_id()}).json()[
+        "id"
+    ]
     http.get(f"/v1/jobs/{job_id}", params={"phone": "16400001234"})
     found = requests_in(lines, 2)
     assert all(line.pop("milliseconds") > 0 for line in found)
@@ -101,7 +104,7 @@ def test_our_own_fault_is_logged_without_its_words(
         raise LookupError("16400001234 has no home")
 
     monkeypatch.setattr(gateway.service, "_prepare", broken)
-    reply = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": "k"})
+    reply = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": new_id()})
     assert reply.status_code == 500
     assert reply.json() == {
         "type": "urn:problem-type:zjj:internal",

@@ -18,6 +18,12 @@ from tests.workers.gateway.serving import Gateway, serve_gateway
 CODE = {"phone": "16400001234", "code": "246810", "scene": "register"}
 
 
+@pytest.fixture
+def gateway(sqlite_url: str) -> Iterator[Gateway]:
+    with serve_gateway(sqlite_url) as gateway:
+        yield gateway
+
+
 def send(http: httpx.Client, body: object = CODE, key: str = "first") -> httpx.Response:
     return http.post("/v1/sms-codes", json=body, headers={"Idempotency-Key": key})
 

@@ -23,7 +23,7 @@ CODE = {"phone": "16400001234", "code": "246810", "scene": "register", "user": "
 
 @pytest.fixture
 def job_id(http: httpx.Client) -> str:
-    reply = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": "one"})
+    reply = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": new_id()})
     job_id: str = reply.json()["id"]
     return job_id
 
