@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
@@ -43,6 +44,22 @@ def test_a_reset_breaks_the_connection_and_the_text_is_sent(caller: Caller, kind
         send(caller)
     assert caller.seen(JOB) == (1, 1)
     assert send(caller, number=1).json()["Code"] == "OK"
+
+
+@pytest.mark.parametrize("kind", ["reset", "drop"])
+def test_a_reset_is_one_of_tcp_and_no_orderly_end(
+    caller: Caller, server: SandboxServer, kind: str
+) -> None:
+    caller.fault(kind=kind, times=1)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: dysmsapi.aliyuncs.com\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            read_to_the_end(connection)
+
+
+def read_to_the_end(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        pass
 
 
 def test_a_broken_proxy_answers_for_the_provider(caller: Caller) -> None:
