@@ -16,7 +16,7 @@ export PIP_USE_PEP517 := 1
 # $(call install,arguments): nothing is built or resolved outside of the locks. uv does not read
 # pip's settings (mirror, certificates), so where uv fails pip has a try.
 define install
-{ command -v uv >/dev/null 2>&1 && uv pip install -q --python $(BIN)/python --no-build-isolation $(1); } \
+{ command -v uv >/dev/null 2>&1 && uv pip install -q --compile-bytecode --python $(BIN)/python --no-build-isolation $(1); } \
 || $(BIN)/python -m pip install -qq --no-build-isolation $(1)
 endef
 
