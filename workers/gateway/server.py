@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from models.errors import ConfigurationError
 
 __all__ = ["gateway_server"]
 
@@ -20,10 +23,12 @@ def gateway_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
         app: From :func:`~workers.gateway.create_gateway`.
         host: Address to listen on.
         port: 0 lets the system choose.
+
+    ``run()`` and ``serve()`` raise ConfigurationError when the address cannot be listened on.
     """
     # access_log=False only removes handlers, and whoever sets up logging later brings them back.
     logging.getLogger("uvicorn.access").disabled = True
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             host=host,
@@ -37,3 +42,20 @@ def gateway_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
             timeout_graceful_shutdown=5,
         )
     )
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # Left to itself, uvicorn would tell a logger why it cannot listen, and end the process.
+        await super().startup(sockets or [_listen(self.config.host, self.config.port)])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise ConfigurationError(
+            f"the gateway cannot listen on {host} port {port}: {reason}"
+        ) from None

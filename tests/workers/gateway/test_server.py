@@ -1,0 +1,40 @@
+"""The server around the gateway."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from models.errors import ConfigurationError
+from tests.workers.gateway.serving import serve_gateway
+from workers.gateway import gateway_server
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that nobody gets to talk to."""
+
+
+def test_a_taken_port_is_said_in_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(
+            ConfigurationError, match=f"127.0.0.1 port {port}: Address already in use$"
+        ):
+            gateway_server(_nothing, host="127.0.0.1", port=port).run()
+
+
+@pytest.mark.parametrize("host", ["198.51.100.1", "no such host"])
+def test_a_host_that_is_not_ours_is_said_in_one_sentence(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"cannot listen on {host} port 0: [A-Z]"):
+        gateway_server(_nothing, host=host, port=0).run()
+
+
+def test_a_stopped_gateway_frees_its_port(sqlite_url: str) -> None:
+    with serve_gateway(sqlite_url) as gateway:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        socket.create_connection((host, int(port))).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
+    socket.create_server((host, int(port))).close()
