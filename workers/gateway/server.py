@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,7 +26,8 @@ def gateway_server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
         host: Address to listen on.
         port: 0 lets the system choose.
 
-    ``run()`` and ``serve()`` raise ConfigurationError when the address cannot be listened on.
+    ``run()`` and ``serve()`` return after SIGTERM or SIGINT, once running requests are answered
+    (5 s at most), and raise ConfigurationError when the address cannot be listened on.
     """
     # access_log=False only removes handlers, and whoever sets up logging later brings them back.
     logging.getLogger("uvicorn.access").disabled = True
@@ -48,6 +51,12 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # Left to itself, uvicorn would tell a logger why it cannot listen, and end the process.
         await super().startup(sockets or [_listen(self.config.host, self.config.port)])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        # Left to itself, uvicorn would raise the signal again after serving, and the process
+        # would die before its owner has closed what it opened.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -10,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 from models.errors import ConfigurationError
 from tests.workers.gateway.serving import serve_gateway
 from workers.gateway import gateway_server
+
+ROOT = Path(__file__).parents[3]
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,3 +45,36 @@ def test_a_stopped_gateway_frees_its_port(sqlite_url: str) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
     socket.create_server((host, int(port))).close()
+
+
+OWNER = """
+import sys
+from workers.gateway import gateway_server
+
+async def app(scope, receive, send):
+    await receive()
+
+try:
+    gateway_server(app, host="127.0.0.1", port=int(sys.argv[1])).run()
+finally:
+    print("closed")
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_owner_close_what_it_opened(stop: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    command = [sys.executable, "-c", OWNER, str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        while not listens(port):
+            assert process.poll() is None
+        process.send_signal(stop)
+        output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (0, "closed\n")
+
+
+def listens(port: int) -> bool:
+    time.sleep(0.05)
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
