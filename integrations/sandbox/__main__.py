@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -14,13 +15,16 @@ from integrations.sandbox.app import create_sandbox
 from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.server import HOST, listen, make_server
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def main() -> None:
-    """Parse the arguments, listen, tell the port, serve."""
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Parse the arguments (the command line's, if none are given), listen, tell the port, serve."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     parser = _parser()
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     config = SandboxConfig()
     try:
         if arguments.config is not None:

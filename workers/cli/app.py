@@ -28,6 +28,11 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("gateway")(serve.gateway)
 app.command("worker")(serve.worker)
+app.command(
+    "sandbox",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(serve.sandbox)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")

@@ -194,12 +194,13 @@ class _House:
     def _start_sandbox(self) -> str:
         port_file = (self._settings.data / "sandbox.port").absolute()
         port_file.unlink(missing_ok=True)
-        self._start("sandbox", ["integrations.sandbox", "--port-file", str(port_file)])
-        port = _awaited(lambda: port_file.read_text() if port_file.exists() else None)
+        self._start("sandbox", ["workers.cli", "sandbox", "--port-file", str(port_file)])
+        sandbox = self._supervisor.children[-1]
+        port = _awaited(lambda: port_file.read_text() if port_file.exists() else None, sandbox)
         if port is None:
             raise ConfigurationError(f"The sandbox does not start; its log is in {self._logs}")
         # A restarted sandbox must come back where the workers look for it.
-        self._supervisor.children[-1].arguments = ["integrations.sandbox", "--port", port]
+        sandbox.arguments = ["workers.cli", "sandbox", "--port", port]
         return f"http://127.0.0.1:{port}"
 
     def _wait_until_ready(self) -> None:
@@ -210,7 +211,7 @@ class _House:
                 probe.settimeout(1)
                 return True if probe.connect_ex(address) == 0 else None
 
-        if _awaited(accepts) is None:
+        if _awaited(accepts, self._supervisor.children[-1]) is None:
             raise ConfigurationError(f"The gateway does not start; its log is in {self._logs}")
 
     def _demo_key(self) -> Path:
@@ -249,9 +250,10 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
-def _awaited(look: Callable[[], T | None]) -> T | None:
+def _awaited(look: Callable[[], T | None], child: Child) -> T | None:
+    """What ``look`` finds, or None when the child that should bring it about has ended."""
     deadline = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and child.is_running:
         found = look()
         if found:
             return found

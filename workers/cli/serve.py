@@ -14,7 +14,7 @@ from workers.embedded.lifeline import hold_lifeline
 from workers.logs import configure_logs
 from workers.settings import Settings, load_settings
 
-__all__ = ["gateway", "worker"]
+__all__ = ["gateway", "sandbox", "worker"]
 
 
 def _prepared() -> Settings:
@@ -49,6 +49,14 @@ def gateway() -> None:
         gateway_server(app, host=settings.gateway_host, port=settings.gateway_port).run()
     finally:
         entrance.close()
+
+
+def sandbox(context: typer.Context) -> None:
+    """Serve the provider sandbox on loopback, for development; --help lists its options."""
+    from integrations.sandbox.__main__ import main
+
+    hold_lifeline()
+    main(context.args)
 
 
 def worker(
