@@ -15,7 +15,6 @@ from tasks.retries import RetryRule
 
 if TYPE_CHECKING:
     from integrations.receipt import Receipt
-
     from models.attempts import Attempt
 
 __all__ = ["Context", "Queue", "SmsSender", "Task", "UnknownKind"]

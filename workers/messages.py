@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from dramatiq import DecodeError, Message
+from dramatiq import DecodeError, Message, MessageProxy
 
 from models.identifiers import new_id
 
@@ -79,7 +79,7 @@ def read_message(data: bytes) -> Message[None] | None:
         return None
 
 
-def job_id_of(message: Message[None]) -> str | None:
+def job_id_of(message: Message[None] | MessageProxy) -> str | None:
     """The job id that a message carries."""
     args = message.args
     job_id: object = args[0] if len(args) == 1 and message.kwargs == {} else None

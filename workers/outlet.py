@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from integrations.gate import Gate
-
 from integrations.aliyun import AliyunCredentials, AliyunSms
+from integrations.gate import Gate
 from integrations.policy import Policy, load_policy
 from integrations.sandbox.config import SCENE_TEMPLATES, SandboxConfig
 from models.disclosures import Ledger

@@ -161,12 +161,12 @@ class House:
 
     def logs(self) -> list[dict[str, Any]]:
         """All structured log lines of all parts."""
-        lines = []
-        for path in (self.data / "logs").glob("*.log"):
-            for line in path.read_text(errors="replace").splitlines():
-                if line.startswith("{"):
-                    lines.append(json.loads(line))
-        return lines
+        return [
+            json.loads(line)
+            for path in (self.data / "logs").glob("*.log")
+            for line in path.read_text(errors="replace").splitlines()
+            if line.startswith("{")
+        ]
 
     def await_(self, condition: Any, what: str, seconds: float = _PATIENCE_SECONDS) -> None:
         """Wait until a condition holds."""

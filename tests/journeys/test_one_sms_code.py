@@ -118,8 +118,15 @@ def _disguises(text: str) -> list[bytes]:
 
 def test_the_command_line_enqueues_and_shows(house: House) -> None:
     done = house.command(
-        "jobs", "enqueue", "sms_code", "phone=+86 164 0000 7777", "code=1234", "scene=login",
-        "--wait", "20", "--json",
+        "jobs",
+        "enqueue",
+        "sms_code",
+        "phone=+86 164 0000 7777",
+        "code=1234",
+        "scene=login",
+        "--wait",
+        "20",
+        "--json",
     )
     assert done.returncode == 0, done.stderr
     assert '"state": "succeeded"' in done.stdout

@@ -93,7 +93,9 @@ def test_a_wrong_setting_is_named_and_not_shown(
 
 def test_secrets_do_not_show_in_the_settings_repr() -> None:
     key = generate_key()
-    settings = Settings(master_keys=f"k1:{key}", pseudonym_key=key, aliyun_access_key_secret=key)
+    settings = load_settings(
+        master_keys=f"k1:{key}", pseudonym_key=key, aliyun_access_key_secret=key
+    )
     assert key not in repr(settings)
 
 
