@@ -68,7 +68,10 @@ class Personal:
         """What a person who is allowed to look may see, for example ``164****1234``."""
         return "*" * 6
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
+    def __setattr__(self, _name: str, _value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} does not change")
+
+    def __delattr__(self, _name: str) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} does not change")
 
     def __repr__(self) -> str:
@@ -91,8 +94,14 @@ class Personal:
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError(f"{type(self).__name__} is personal data and is never pickled")
+
+    def __reduce__(self) -> NoReturn:
+        self.__reduce_ex__(None)
+
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(None)
 
     @classmethod
     def __get_pydantic_core_schema__(
