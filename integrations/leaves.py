@@ -225,13 +225,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return names
 
 
-def _no_fraction(_: str) -> NoReturn:
-    raise Unreadable("JSON beyond text, whole numbers and truth values")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=_no_fraction, parse_constant=_no_fraction
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _json_value(text: str) -> object:

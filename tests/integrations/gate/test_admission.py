@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -244,6 +245,15 @@ def test_no_leaf_is_longer_than_the_policy_says(loose: Policy) -> None:
                 admit(operation, request, HELD, {"Note": "x" * length})
 
 
+def test_a_request_without_a_body_has_none(loose: Policy) -> None:
+    operation = loose.operation("loose.query")
+    request = _loose_request(operation, "")
+    headers = dict(request.headers) | {b"content-length": b"3"}
+    tampered = dataclasses.replace(request, headers=tuple(headers.items()), body=b"a=1")
+    with pytest.raises(Refused, match="unreadable:body"):
+        admit(operation, tampered, HELD, {"Note": ""})
+
+
 def _escaped(text: str) -> str:
     return "".join(f"\\u{ord(character):04x}" for character in text)
 
@@ -279,6 +289,9 @@ WAYS: dict[str, Callable[[str], str]] = {
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64, second alignment": lambda text: base64.b64encode(b"x" + text.encode()).decode(),
     "base64, third alignment": lambda text: base64.b64encode(b"xy" + text.encode()).decode(),
+    "MD5": lambda text: hashlib.md5(text.encode()).hexdigest(),
+    "SHA-1": lambda text: hashlib.sha1(text.encode()).hexdigest().upper(),
+    "SHA-256": lambda text: hashlib.sha256(text.encode()).hexdigest(),
     "base64 for URLs": lambda text: base64.urlsafe_b64encode(b"?>" + text.encode()).decode(),
     "base64 in JSON": lambda text: base64.b64encode(f'{{"to":"{text}"}}'.encode()).decode(),
 }

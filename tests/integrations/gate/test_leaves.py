@@ -136,6 +136,7 @@ def test_no_part_of_a_json_body_goes_unread(value: object) -> None:
         (Place.XML, b'<!DOCTYPE xml [<!ENTITY e "x">]><xml><a>&e;</a></xml>'),
         (Place.XML, b"<xml><a>1</a><a>1</a></xml>"),
         (Place.XML, b"<xml><a><b>1</b></a></xml>"),
+        (Place.XML, b"<xml><a><b/></a></xml>"),
         (Place.XML, b"<xml><a>1<!-- 16400001234 --></a></xml>"),
         (Place.XML, b"<xml><?note 16400001234?><a>1</a></xml>"),
         (Place.XML, b"<xml><a>1</a>text</xml>"),

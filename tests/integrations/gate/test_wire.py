@@ -140,10 +140,12 @@ def _hang_up_after(part: bytes) -> Callable[[socket.socket], None]:
 
 
 def _drip(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _ in range(20):
+    whole = answer(b" " * 8 + OK)
+    connection.sendall(whole[: -len(OK) - 8])
+    for _ in range(8):
         time.sleep(0.1)
         connection.sendall(b" ")
+    connection.sendall(OK)
 
 
 AFTER_BYTES_LEFT: dict[str, bytes | Callable[[socket.socket], None]] = {
@@ -157,7 +159,7 @@ AFTER_BYTES_LEFT: dict[str, bytes | Callable[[socket.socket], None]] = {
     "no JSON": answer(b"<html>OK</html>"),
     "an empty success": answer(b""),
     "a redirect": answer(b"", "302 Found", "Location: https://collector.example/\r\n"),
-    "a flood": answer(b" " * (LARGEST_REPLY + 1)),
+    "a flood": answer(OK + b" " * LARGEST_REPLY),
     "a compressed success": answer(b"\x1f\x8b\x08\x00", headers="Content-Encoding: gzip\r\n"),
 }
 
