@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -61,8 +61,9 @@ class LedgerWriter:
     ) -> list[ClaimLost | None]:
         """Store disclosures, before their bytes leave.
 
-        Only who holds the claim may disclose on its behalf: a worker that was thought dead, and
-        whose job was taken over, gets ClaimLost. Denials are stored in any case.
+        Only who holds the claim may disclose on its behalf (or who asks the recipient about an
+        unknown outcome, see models/reconciliation.py): a worker that was thought dead, and whose
+        job was taken over, gets ClaimLost. Denials are stored in any case.
 
         Raises:
             WriteApart: One of several has lost its claim.
@@ -178,10 +179,15 @@ class Fault:
     """``removed``, ``altered`` or ``tail cut``."""
 
 
-def verify_ledger(connection: Connection, key: bytes) -> Iterator[Fault]:
+def verify_ledger(
+    connection: Connection, key: bytes, *, walked: Callable[[int], object] = lambda _: None
+) -> Iterator[Fault]:
     """Walk every chain and yield what does not fit; an intact ledger yields nothing.
 
     One fault a chain: behind it nothing can be said. Writers may go on writing meanwhile.
+
+    Args:
+        walked: Told now and then how many more rows were read.
     """
     key = derive_key(key, "ledger")
     writers: set[str] = set()
@@ -193,18 +199,22 @@ def verify_ledger(connection: Connection, key: bytes) -> Iterator[Fault]:
             select(ledger_heads).where(ledger_heads.c.writer == writer)
         ).one_or_none()
         last, mac = (head.seq, head.mac) if head is not None else (0, "")
-        fault = _verify_chain(key, writer, _chain(connection, writer), last, mac)
+        fault = _verify_chain(key, writer, _chain(connection, writer, walked), last, mac)
         if fault is not None:
             yield fault
 
 
-def _chain(connection: Connection, writer: str) -> Iterator[RowMapping]:
+def _chain(
+    connection: Connection, writer: str, walked: Callable[[int], object]
+) -> Iterator[RowMapping]:
     """A writer's rows of both tables, in order."""
-    tables = (_pages(connection, table, writer) for table in _CHAINED)
+    tables = (_pages(connection, table, writer, walked) for table in _CHAINED)
     return heapq.merge(*tables, key=lambda row: row["seq"])
 
 
-def _pages(connection: Connection, table: Table, writer: str) -> Iterator[RowMapping]:
+def _pages(
+    connection: Connection, table: Table, writer: str, walked: Callable[[int], object]
+) -> Iterator[RowMapping]:
     after = 0
     while rows := (
         connection.execute(
@@ -217,6 +227,7 @@ def _pages(connection: Connection, table: Table, writer: str) -> Iterator[RowMap
         .all()
     ):
         yield from rows
+        walked(len(rows))
         after = rows[-1]["seq"]
 
 
@@ -299,7 +310,9 @@ def _result_row(item: DisclosureResult) -> dict[str, Any]:
 
 
 def _disclose(_: str, row: Row) -> UpdateBase:
-    held = (jobs.c.fence == row["fence"]) & (jobs.c.state == State.RUNNING)
+    # An unknown job has a claimant only while the recipient is asked about it.
+    asking = (jobs.c.state == State.UNKNOWN) & jobs.c.claimed_by.is_not(None)
+    held = (jobs.c.fence == row["fence"]) & or_(jobs.c.state == State.RUNNING, asking)
     allowed = (
         select(*row.values())
         .where(jobs.c.id == row["job_id"], or_(held, row["verdict"] == Verdict.DENIED))

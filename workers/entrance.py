@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from integrations.policy import load_policy
 from models.database import open_database
 from models.group_commit import GroupCommit
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from tasks.preparation import Preparation
 from workers.dispatch import Dispatcher, connect_redis
+from workers.published import open_policy
 from workers.service import JobService
 from workers.settings import Settings
 
@@ -43,7 +43,7 @@ def open_entrance(settings: Settings) -> Entrance:
     Raises:
         ConfigurationError: A setting or the policy is wrong.
     """
-    policy = load_policy(settings.policy_file)
+    policy = open_policy(settings)
     engine = open_database(settings.database)
     sealer = Sealer(engine, settings.keys)
     pseudonyms = Pseudonyms(settings.pseudonym)

@@ -7,11 +7,12 @@ from typing import get_args
 
 from integrations.aliyun import AliyunCredentials, AliyunSms
 from integrations.gate import Gate
-from integrations.policy import Policy, load_policy
+from integrations.policy import Policy
 from integrations.sandbox.config import SCENE_TEMPLATES, SandboxConfig
 from models.disclosures import Ledger
 from models.errors import ConfigurationError
 from tasks.sms_code import Scene
+from workers.published import open_policy
 from workers.settings import Settings
 
 __all__ = ["Integrations", "open_outlet"]
@@ -35,7 +36,7 @@ def open_outlet(settings: Settings, ledger: Ledger) -> Integrations:
     Raises:
         ConfigurationError: The policy is malformed, or a provider's settings are incomplete.
     """
-    policy = load_policy(settings.policy_file)
+    policy = open_policy(settings)
     gate = Gate(policy, ledger, dial=_dial(settings, policy), environment=settings.env)
     sms = _sandbox_sms(gate) if settings.uses_sandbox else _sms(gate, settings)
     return Integrations(sms=sms, gate=gate)

@@ -49,6 +49,7 @@ def _clauses(policy: Policy) -> Iterator[_Finding]:
         if clause.id in {earlier.id for earlier in policy.clauses[:number]}:
             yield ("clauses", number, "id"), f"{clause.id} is listed twice"
     cited: list[tuple[tuple[str | int, ...], Iterable[str]]] = [
+        *((("categories", key), entry.clauses) for key, entry in policy.categories.items()),
         *((("purposes", key), entry.clauses) for key, entry in policy.purposes.items()),
         *((("recipients", key), entry.clauses) for key, entry in policy.recipients.items()),
         *((("gaps", key), gap.clauses) for key, gap in policy.gaps.items()),

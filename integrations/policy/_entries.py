@@ -83,6 +83,8 @@ class Category(_Entry):
     title: _Text
     sensitive: bool = False
     """Sensitive in the sense of PIPL 28: leaves only with separate consent."""
+    clauses: tuple[_Clause, ...] = ()
+    """Where the policy says that it is collected."""
 
 
 class Basis(_Entry):

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from integrations.policy._contradictions import contradictions
 from integrations.policy._entries import Policy
 from integrations.policy._lines import Lines
+from integrations.policy._widening import widenings
 from models.errors import ConfigurationError
 
 __all__ = ["PACKAGED", "PolicyError", "Problem", "load_policy"]
@@ -47,11 +48,12 @@ class PolicyError(ConfigurationError):
         super().__init__("\n".join(f"{path}:{p.line}: {p.key}: {p.reason}" for p in self.problems))
 
 
-def load_policy(path: Path | None = None) -> Policy:
+def load_policy(path: Path | None = None, *, against: Policy | None = None) -> Policy:
     """Read and check a policy file.
 
     Args:
         path: The file; the packaged policy if None.
+        against: An earlier policy, beyond which nothing may be allowed.
 
     Raises:
         PolicyError: The file is missing, malformed, contradicts itself, or allows what must not be.
@@ -74,9 +76,10 @@ def load_policy(path: Path | None = None) -> Policy:
         policy = Policy.model_validate_json(json.dumps(_named(document), default=str))
     except ValidationError as error:
         raise PolicyError(path, [_problem(lines, detail) for detail in error.errors()]) from None
-    problems = [
-        Problem(lines.of(key), _spell(key), reason) for key, reason in contradictions(policy)
-    ]
+    found = [*contradictions(policy)]
+    if against is not None:
+        found += ((key, f"widened: {what}") for key, what in widenings(against, policy))
+    problems = [Problem(lines.of(key), _spell(key), reason) for key, reason in found]
     if problems:
         raise PolicyError(path, problems)
     return policy

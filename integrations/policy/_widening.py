@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from integrations.policy._entries import Operation, OutboundField, Policy, Purpose, Recipient
 
-__all__ = ["widened"]
+__all__ = ["widened", "widenings"]
+
+_Finding = tuple[tuple[str | int, ...], str]
 
 # From the least to the most that a person has agreed to.
 _CONSENT = ("none", "consent", "separate")
@@ -19,27 +21,29 @@ _CONSENT = ("none", "consent", "separate")
 
 def widened(old: Policy, new: Policy) -> list[str]:
     """Everything that ``new`` allows beyond ``old``, one plain sentence each; empty if nothing."""
-    return list(_widened(old, new))
+    return [sentence for _, sentence in widenings(old, new)]
 
 
-def _widened(old: Policy, new: Policy) -> Iterator[str]:
+def widenings(old: Policy, new: Policy) -> Iterator[_Finding]:
+    """The same, each with the path of the key in ``new`` that allows it."""
     for key, recipient in new.recipients.items():
-        yield from _recipient(key, old.recipients.get(key), recipient)
+        for what in _recipient(key, old.recipients.get(key), recipient):
+            yield ("recipients", key), what
     for key, purpose in new.purposes.items():
-        yield from _purpose(key, old.purposes.get(key), purpose)
+        for what in _purpose(key, old.purposes.get(key), purpose):
+            yield ("purposes", key), what
     for key, category in new.categories.items():
         before = old.categories.get(key)
         if before is None:
-            yield f"category {key} is new"
+            yield ("categories", key), f"category {key} is new"
         elif before.sensitive and not category.sensitive:
-            yield f"category {key} is no longer sensitive"
+            yield ("categories", key), f"category {key} is no longer sensitive"
     for kind in ("recipients", "purposes", "categories", "reply_fields"):
         for key in getattr(old.denied, kind).keys() - getattr(new.denied, kind).keys():
-            yield f"denied.{kind}: {key} is no longer denied"
+            yield ("denied", kind), f"denied.{kind}: {key} is no longer denied"
     for name, operation in new.operations.items():
-        yield from (
-            f"operation {name} {what}" for what in _operation(old.operations.get(name), operation)
-        )
+        for where, what in _operation(old.operations.get(name), operation):
+            yield ("operations", name, *where), f"operation {name} {what}"
 
 
 def _recipient(key: str, old: Recipient | None, new: Recipient) -> Iterator[str]:
@@ -67,30 +71,30 @@ def _purpose(key: str, old: Purpose | None, new: Purpose) -> Iterator[str]:
         yield f"purpose {key} asks for less consent"
 
 
-def _operation(old: Operation | None, new: Operation) -> Iterator[str]:
+def _operation(old: Operation | None, new: Operation) -> Iterator[_Finding]:
     if old is None:
-        yield "is new"
+        yield (), "is new"
         return
     for what in ("recipient", "purpose", "host"):
         if getattr(old, what) != getattr(new, what):
-            yield f"changes its {what}"
+            yield (what,), f"changes its {what}"
     for name, field in new.fields.items():
-        before = old.fields.get(name)
+        where, before = ("fields", name), old.fields.get(name)
         if before is None:
-            yield f"sends a new field {name}"
+            yield where, f"sends a new field {name}"
         else:
-            yield from (f"field {name} {what}" for what in _field(before, field))
+            yield from ((where, f"field {name} {what}") for what in _field(before, field))
             if (field.place or new.place) is Place.QUERY and (
                 before.place or old.place
             ) is not Place.QUERY:
-                yield f"field {name} moves into the URL"
+                yield where, f"field {name} moves into the URL"
     for name in new.headers.keys() - old.headers.keys():
-        yield f"sends a new header {name}"
+        yield ("headers", name), f"sends a new header {name}"
     for path in (*new.reply.keep, *new.reply.excerpts):
         if path not in (*old.reply.keep, *old.reply.excerpts):
-            yield f"keeps a new reply field {path}"
+            yield ("reply",), f"keeps a new reply field {path}"
         elif path in new.reply.keep and path not in old.reply.keep:
-            yield f"keeps the whole of {path}"
+            yield ("reply",), f"keeps the whole of {path}"
 
 
 def _field(old: OutboundField, new: OutboundField) -> Iterator[str]:

@@ -86,8 +86,8 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
             "is not listed",
         ),
         (
-            '"user.name" = { title = "真实姓名" }',
-            '"user.location.precise" = { title = "位置" }',
+            '"user.name" = { title = "真实姓名",',
+            '"user.location.precise" = { title = "位置",',
             "user.location.precise",
             "is denied: user.location",
         ),

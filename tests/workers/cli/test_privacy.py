@@ -1,0 +1,268 @@
+"""``zjj privacy`` tells everything about a disclosure but the values."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, delete, update
+from typer.testing import CliRunner, Result
+
+from integrations.policy import PACKAGED
+from models.claims import ClaimRequest, write_claims
+from models.clock import utc_now
+from models.database import migrate, open_database, writing
+from models.disclosures import Disclosure, DisclosureResult, SendResult, Verdict
+from models.errors import InvalidValue, NotFound
+from models.group_commit import GroupCommit
+from models.identifiers import new_id
+from models.keys import decode_key
+from models.ledger import LedgerWriter
+from models.pii import Phone
+from models.pseudonyms import Pseudonyms
+from models.tables import disclosure_results, disclosures
+from tests.workers.rows import store_job
+from workers.cli.app import app
+
+PHONE = "16400004321"
+KEY_TEXT = "A" * 43
+KEY = decode_key(KEY_TEXT, name="test")
+
+Zjj = Callable[..., Result]
+
+
+@pytest.fixture
+def engine(sqlite_url: str) -> Engine:
+    engine = open_database(sqlite_url)
+    migrate(engine)
+    return engine
+
+
+@pytest.fixture
+def zjj(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zjj:
+    for name, value in {
+        "ZJJ_DATABASE_URL": sqlite_url,
+        "ZJJ_DATA": str(tmp_path / "zjj"),
+        "ZJJ_PSEUDONYM_KEY": KEY_TEXT,
+        "ZJJ_LANG": "en",
+        "COLUMNS": "200",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str, typed: str | None = None) -> Result:
+        return CliRunner().invoke(app, ["privacy", *arguments], input=typed)
+
+    return run
+
+
+def _disclose(engine: Engine, phone: str = PHONE) -> str:
+    """One answered disclosure about a person; returns the job's id."""
+    job_id = store_job(engine)
+    commits, ledger = GroupCommit(engine), LedgerWriter(KEY)
+    now = utc_now()
+    claim = commits.run(write_claims, ClaimRequest(job_id=job_id, worker_id=new_id(), at=now))
+    assert claim is not None
+    disclosure = Disclosure(
+        id=new_id(),
+        job_id=job_id,
+        kind="sms_code",
+        attempt=1,
+        fence=claim.fence,
+        operation="aliyun.sms.send",
+        recipient="aliyun_sms",
+        host="dysmsapi.aliyuncs.com",
+        purpose="verify_phone",
+        clauses=("一(1)1",),
+        policy_version="2023-01-01.1",
+        categories=("user.contact.phone_number",),
+        stripped=("scene",),
+        subject=Pseudonyms(KEY).subject(Phone(phone)),
+        consent_ref=None,
+        verdict=Verdict.ADMITTED,
+        reason=None,
+        at=now,
+    )
+    commits.run(ledger.write_disclosures, disclosure)
+    commits.run(
+        ledger.write_results,
+        DisclosureResult(
+            disclosure_id=disclosure.id,
+            result=SendResult.ANSWERED,
+            http_status=200,
+            provider_code="OK",
+            provider_request_id="R-1",
+            at=now,
+            milliseconds=3.0,
+        ),
+    )
+    commits.close()
+    return job_id
+
+
+def test_a_check_shows_what_may_leave_and_what_the_published_text_lacks(zjj: Zjj) -> None:
+    done = zjj("check")
+    assert done.exit_code == 0
+    for fact in (
+        "2023-01-01.1",
+        "dysmsapi.aliyuncs.com",
+        "PhoneNumbers: 接收短信的手机号码",
+        "没有写明短信服务商",
+        "没有写明实人认证服务商",
+        "没有人脸信息条款",
+        "没有保存期限的具体数字",
+        "物流",
+        "头像照片",
+    ):
+        assert fact in done.output
+
+
+def test_a_check_for_programs_names_every_gap(zjj: Zjj) -> None:
+    found = json.loads(zjj("check", "--json").output)
+    assert {"sms_gateway_unnamed", "identity_verifier_unnamed", "face", "retention"} <= found[
+        "gaps"
+    ].keys()
+    assert found["recipients"]["aliyun_sms"]["named_in_policy"] is False
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ('region = "CN-mainland"', 'region = "US"', 'region = "US"', "region"),
+        ('host = "dysmsapi.aliyuncs.com"', 'host = "sms.example.com"', "sms.example", "not a host"),
+        ("pattern = '1\\d{10}', max = 11", "pattern = '.*', max = 99", "'.*'", "widened"),
+        ("version = ", "version ", 'version "', "toml"),
+    ],
+    ids=["malformed", "contradictory", "widened", "broken"],
+)
+def test_a_policy_that_cannot_be_relied_on_stops_with_file_line_and_reason(
+    tmp_path: Path, old: str, new: str, line: str, reason: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    text = PACKAGED.read_text("utf-8").replace(old, new, 1)
+    path.write_text(text, "utf-8")
+    number = next(n for n, row in enumerate(text.splitlines(), 1) if line in row)
+    for command in (["privacy", "check"], ["worker"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "workers.cli", *command],
+            env={
+                "ZJJ_POLICY_FILE": str(path),
+                "ZJJ_DATA": str(tmp_path / "zjj"),
+                "ZJJ_SANDBOX_URL": "http://127.0.0.1:1",
+                "COLUMNS": "400",
+                "PATH": "",
+            },
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert f"mine.toml:{number}: " in done.stderr
+        assert reason in done.stderr
+
+
+def test_a_shop_compares_its_own_versions(zjj: Zjj, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+    text = PACKAGED.read_text("utf-8").replace("钟久久(山东)珠宝有限公司", "某公司")
+    old.write_text(text, "utf-8")
+    new.write_text(text.replace('hosts = ["openapi.alipay.com"]', 'hosts = ["a.example.com"]'))
+    assert zjj("check", "--file", str(new)).exit_code == 0
+    done = zjj("check", "--file", str(new), "--against", str(old))
+    assert "recipient alipay has a new host a.example.com" in str(done.exception)
+
+
+def test_one_person_is_told_who_got_what_and_why_without_a_value(zjj: Zjj, engine: Engine) -> None:
+    job_id = _disclose(engine)
+    _disclose(engine, "16400008888")
+    done = zjj("subject", "--phone", "-", typed=f"{PHONE}\n")
+    assert done.exit_code == 0
+    for fact in ("阿里云计算有限公司 短信服务", "手机号码", "一(1)1", "answered"):
+        assert fact in done.output
+    asked = zjj("subject", "--phone", "-", "--json", typed=f"+86 {PHONE}\n")
+    found = json.loads(asked.output)
+    assert [item["job_id"] for item in found["disclosures"]] == [job_id]
+    assert PHONE not in done.output + asked.output
+
+
+def test_a_stranger_is_told_that_there_is_nothing(zjj: Zjj, engine: Engine) -> None:
+    _disclose(engine)
+    assert "Nothing" in zjj("subject", "--phone", "-", typed="16400007777\n").output
+
+
+def test_a_number_on_the_command_line_is_refused(zjj: Zjj, engine: Engine) -> None:
+    done = zjj("subject", "--phone", PHONE)
+    assert isinstance(done.exception, InvalidValue)
+    assert PHONE not in str(done.exception) + done.output
+
+
+def test_a_leak_is_counted_in_people_and_named_in_pseudonyms(zjj: Zjj, engine: Engine) -> None:
+    _disclose(engine)
+    _disclose(engine, "16400008888")
+    day = f"{utc_now():%Y-%m-%d}"
+    period = ("--recipient", "aliyun_sms", "--from", "2026-01-01", "--to", f"{day}T23:59:59Z")
+    assert "2 (1–9)" in zjj("affected", *period).output
+    found = json.loads(zjj("affected", *period, "--json").output)
+    assert Pseudonyms(KEY).subject(Phone(PHONE)) in found["subjects"]
+    assert (found["people"], found["band"]) == (2, "1–9")
+
+
+def test_days_are_beijing_days_and_count_to_their_end(zjj: Zjj, engine: Engine) -> None:
+    period = ("--recipient", "aliyun_sms", "--from", "2026-03-01", "--to", "2026-03-01", "--json")
+    found = json.loads(zjj("affected", *period).output)
+    assert (found["begin"], found["end"]) == (
+        "2026-02-28T16:00:00+00:00",
+        "2026-03-01T16:00:00+00:00",
+    )
+
+
+def test_a_recipient_that_the_policy_lacks_is_not_found(zjj: Zjj, engine: Engine) -> None:
+    done = zjj("affected", "--recipient", "acme", "--from", "2026-03-01", "--to", "2026-03-01")
+    assert isinstance(done.exception, NotFound)
+
+
+def test_a_whole_ledger_verifies(zjj: Zjj, engine: Engine) -> None:
+    _disclose(engine)
+    done = zjj("ledger", "verify")
+    assert (done.exit_code, "whole: 2 rows" in done.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (delete(disclosures), "removed"),
+        (delete(disclosure_results), "tail cut"),
+        (update(disclosures).values(recipient="alipay"), "altered"),
+    ],
+    ids=["removed", "cut", "changed"],
+)
+def test_a_touched_ledger_is_found_out(zjj: Zjj, engine: Engine, harm: object, what: str) -> None:
+    _disclose(engine)
+    with writing(engine) as connection:
+        connection.execute(harm)  # type: ignore[call-overload]
+    done = zjj("ledger", "verify")
+    assert (done.exit_code, what in done.output) == (1, True)
+    assert json.loads(zjj("ledger", "verify", "--json").stdout)["faults"][0]["what"] == what
+
+
+def test_rows_in_another_order_are_found_out(zjj: Zjj, engine: Engine) -> None:
+    _disclose(engine)
+    with writing(engine) as connection:
+        connection.execute(update(disclosures).values(seq=9))
+        connection.execute(update(disclosure_results).values(seq=1))
+        connection.execute(update(disclosures).values(seq=2))
+    assert zjj("ledger", "verify").exit_code == 1
+
+
+def test_the_lists_can_say_what_was_really_sent(zjj: Zjj, engine: Engine) -> None:
+    _disclose(engine)
+    assert "1 次,最近" in zjj("recipients", "--with-ledger").output
+    assert "实际次数" not in zjj("recipients").output
+
+
+def test_without_a_database_it_says_so_and_asks_to_come_again(zjj: Zjj) -> None:
+    done = zjj("ledger", "verify")
+    assert "lacks its tables" in str(done.exception)
