@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks.gate_cost import gate_table, measure_gate
 from benchmarks.measuring import Bench, Measurement, MeasurementError
 from benchmarks.report import as_json, latency_table, throughput_table
 from benchmarks.responder import Responder
@@ -58,6 +59,9 @@ def main(
     tune: Annotated[
         bool, typer.Option("--tune", help="First try several settings of each, and take the best.")
     ] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Measure what the gate costs a request, nothing else.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
 ) -> None:
     """Measure this system and what a user would pick instead, side by side."""
@@ -72,6 +76,9 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     try:
         with open_servers() as (redis, postgres), Responder() as responder:
+            if gate:
+                console.print(gate_table(measure_gate(redis, postgres, responder, calls=plan.jobs)))
+                return
             bench = Bench(redis, postgres, responder)
             chosen = _tune(bench, plan) if tune else _known_best(plan)
             measurements = _run(bench, plan, chosen)
@@ -196,4 +203,6 @@ def _progress(total: int) -> Iterator[_Watched]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(main)
+    app()
