@@ -26,6 +26,7 @@ from models.settlement import Settlement
 from models.states import Event
 from workers.broker import JobBroker
 from workers.dispatch import Dispatcher, connect_redis
+from workers.egress import lock_network
 from workers.execution import Execution
 from workers.logs import get_logger
 from workers.maintenance import Expirer, Pruner, Redispatcher, Rescuer, Rounds, Scheduler
@@ -197,6 +198,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
     Returns:
         The process's exit code.
     """
+    lock_network(settings)
     process = WorkerProcess(settings, queues)
     stopping = threading.Event()
 

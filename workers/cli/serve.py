@@ -29,11 +29,13 @@ def gateway() -> None:
     from models.api_keys import ApiKeys
     from models.database import is_current
     from workers.dispatch import connect_redis
+    from workers.egress import lock_network
     from workers.entrance import open_entrance
     from workers.gateway import create_gateway, gateway_server
     from workers.gateway.health import Dependency
 
     settings = _prepared()
+    lock_network(settings)
     entrance = open_entrance(settings)
     redis = connect_redis(settings.redis)
     try:
