@@ -97,20 +97,27 @@ def test_a_user_id_as_reference(
     _assert_caught(ledger, server, attempt, "held_value:user")
 
 
+@pytest.mark.parametrize(
+    "deep",
+    [[RealName("欧阳小明")], {STRANGER: RealName("欧阳小明")}, [{"a": (RealName("欧阳小明"),)}]],
+)
 def test_a_name_that_the_operation_does_not_list(
     gate: Gate,
     operation: Operation,
     policy: Policy,
     ledger: MemoryLedger,
     server: RecordingServer,
+    deep: object,
 ) -> None:
-    held = {"phone": Phone(PHONE), "code": VerificationCode(CODE), "buyers": [RealName("欧阳小明")]}
+    held = {"phone": Phone(PHONE), "code": VerificationCode(CODE), "buyers": deep}
     attempt = make_attempt(policy, held=held)
     request = operation.minimize(attempt.held, {**CONFIGURED, "sign_name": "亲爱的欧阳小明"})
     with pytest.raises(DeniedError):
         gate.send(request, sign=sign, attempt=attempt)
 
-    _assert_caught(ledger, server, attempt, "held_value:buyers[]")
+    (row,) = ledger.rows
+    assert (row.reason or "").replace("[]", "") == "held_value:buyers"
+    assert server.connections == 0
 
 
 @pytest.mark.parametrize(

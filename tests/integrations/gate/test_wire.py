@@ -427,10 +427,11 @@ def test_an_unknown_authority_gets_nothing(
     tls_server: RecordingServer, operation: Operation, attempt: Attempt
 ) -> None:
     wire = Wire(dial={HOST: tls_server.url}, timeouts=QUICK)
-    with pytest.raises(Unsent):
+    with pytest.raises(Unsent) as unsent:
         wire.send(_admitted(operation, attempt))
     wire.close()
 
+    _assert_clean(unsent.value)
     assert tls_server.connections > 0
     assert tls_server.requests == []
 
