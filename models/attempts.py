@@ -30,6 +30,8 @@ class Attempt:
     policy_version: str
     expires_at: dt.datetime | None
     """After this instant nothing of the job may be sent."""
+    nonce: str | None = None
+    """Drawn anew when a person has the job replayed."""
     subject: str | None = None
     """Pseudonym (keyed HMAC, hex) of the person concerned."""
     consent_ref: str | None = None
@@ -38,3 +40,11 @@ class Attempt:
     """The job's opened payload by field name: the wide object that adapters minimize."""
     results: list[DisclosureResult] = field(default_factory=list, repr=False)
     """Completions of this attempt's disclosures, stored with the settle."""
+
+    @property
+    def reference(self) -> str:
+        """What the recipient knows the job by: opaque, and the same for each attempt.
+
+        A replay is meant to be done again, so it gets another one.
+        """
+        return self.nonce or self.job_id

@@ -13,8 +13,9 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.batches import among, insert_into
 from models.group_commit import Transaction
+from models.pauses import Scope, in_force
 from models.states import CLAIMABLE, Event, State, next_state
-from models.tables import disclosures, jobs, workers
+from models.tables import disclosures, jobs, pauses, workers
 
 __all__ = ["Claim", "ClaimRequest", "Worker", "beat", "lost_claims", "sign_off", "write_claims"]
 
@@ -43,6 +44,7 @@ class Claim:
     policy_version: str
     subject: str | None
     consent_ref: str | None
+    nonce: str | None
     expires_at: dt.datetime | None
     created_at: dt.datetime
     claimed_at: dt.datetime
@@ -63,8 +65,8 @@ def write_claims(transaction: Transaction, requests: Sequence[ClaimRequest]) -> 
     """Claim what is due and free, as a group commit write.
 
     Returns:
-        A claim, or None: settled, claimed by another worker, not due, or past its expiry (which
-        is settled as ``expired`` on the spot).
+        A claim, or None: settled, claimed by another worker, not due, of a paused queue, or past
+        its expiry (which is settled as ``expired`` on the spot).
     """
     connection = transaction.connection
     now = max(request.at for request in requests)
@@ -94,6 +96,7 @@ _COLUMNS = (
     jobs.c.policy_version,
     jobs.c.subject,
     jobs.c.consent_ref,
+    jobs.c.nonce,
     jobs.c.expires_at,
     jobs.c.created_at,
 )
@@ -102,6 +105,7 @@ _COLUMNS = (
 @cache
 def _claiming(dialect: str) -> ReturningUpdate[Any]:
     now = bindparam("now", type_=jobs.c.run_at.type)
+    paused = select(pauses.c.name).where(pauses.c.scope == Scope.QUEUE, in_force(now))
     free = (
         select(jobs.c.id)
         .where(
@@ -109,8 +113,9 @@ def _claiming(dialect: str) -> ReturningUpdate[Any]:
             or_(*(jobs.c.state == state for state in CLAIMABLE)),
             jobs.c.run_at <= now,
             or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now),
+            jobs.c.queue.not_in(paused),
         )
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=jobs)
     )
     return (
         update(jobs)
@@ -120,6 +125,7 @@ def _claiming(dialect: str) -> ReturningUpdate[Any]:
             attempts=jobs.c.attempts + 1,
             claims=jobs.c.claims + 1,
             fence=jobs.c.fence + 1,
+            asked=0,
             claimed_by=bindparam("worker"),
             claimed_at=now,
             updated_at=now,
@@ -167,6 +173,7 @@ def _claims(rows: Iterable[Any], now: dt.datetime) -> list[Claim]:
             policy_version=row.policy_version,
             subject=row.subject,
             consent_ref=row.consent_ref,
+            nonce=row.nonce,
             expires_at=row.expires_at,
             created_at=row.created_at,
             claimed_at=now,

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, or_, select, true
 from sqlalchemy import Row as SqlRow
 
+from models.audits import Audit, audits_of
 from models.batches import Batch, insert_into
 from models.disclosures import SendResult, Verdict
 from models.errors import IdempotencyConflict, RetryError
@@ -122,6 +123,8 @@ class JobView:
     settled_at: dt.datetime | None
     attempts: tuple[AttemptView, ...]
     disclosures: tuple[DisclosureView, ...]
+    interventions: tuple[Audit, ...] = ()
+    """What people did to it: replays, a cancellation."""
 
 
 def insert_jobs(
@@ -183,12 +186,13 @@ def find_job(connection: Connection, job_id: str, *, backend: str | None = None)
         result=row["result"] or {},
         attempts=_attempts(connection, job_id),
         disclosures=_disclosures(connection, job_id),
+        interventions=audits_of(connection, job_id),
     )
 
 
 _NEW = tuple(field.name for field in fields(NewJob))
 _values_of = attrgetter(*_NEW)
-_COUNTERS = ("attempts", "claims", "fence")
+_COUNTERS = ("attempts", "claims", "fence", "asked")
 
 
 def _row(job: NewJob) -> dict[str, Any]:

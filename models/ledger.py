@@ -311,7 +311,7 @@ def _result_row(item: DisclosureResult) -> dict[str, Any]:
 
 def _disclose(_: str, row: Row) -> UpdateBase:
     # An unknown job has a claimant only while the recipient is asked about it.
-    asking = (jobs.c.state == State.UNKNOWN) & jobs.c.claimed_by.is_not(None)
+    asking = (jobs.c.state == State.UNKNOWN) & (jobs.c.asked > 0) & jobs.c.claimed_by.is_not(None)
     held = (jobs.c.fence == row["fence"]) & or_(jobs.c.state == State.RUNNING, asking)
     allowed = (
         select(*row.values())

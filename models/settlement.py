@@ -37,7 +37,7 @@ class Settlement:
     code: str | None = None
     provider_code: str | None = None
     run_at: dt.datetime | None = None
-    """When to try again, for RETRY and WAIT."""
+    """When to try again, for RETRY and WAIT; when to ask what became of it, for LOSE."""
     result: Mapping[str, Any] | None = None
     """What the backend may see of a success: ids and codes."""
     disclosure_results: tuple[DisclosureResult, ...] = field(default=())
@@ -127,14 +127,18 @@ class _Answer(Enum):
 def _settle_alone(connection: Connection, settlement: Settlement) -> _Answer:
     """Look before writing: for what is not as usual."""
     job = connection.execute(
-        select(jobs.c.state, jobs.c.fence).where(jobs.c.id == settlement.job_id).with_for_update()
+        select(jobs.c.state, jobs.c.fence, jobs.c.asked)
+        .where(jobs.c.id == settlement.job_id)
+        .with_for_update()
     ).one_or_none()
     if (
         job is not None
-        and job.fence == settlement.fence
+        # Whoever asked the provider meanwhile has moved the fence, and nothing else.
+        and job.fence == settlement.fence + job.asked
         and _counts(connection, settlement, State(job.state))
     ):
-        _UPDATE.execute(connection, [_job_row(settlement, State(job.state))])
+        row = _job_row(settlement, State(job.state)) | {"token": job.fence}
+        _UPDATE.execute(connection, [row])
         _ATTEMPT.execute(connection, [_attempt_row(settlement)])
         return _Answer.COUNTED
     stands = connection.execute(

@@ -28,6 +28,8 @@ __all__ = [
     "UtcDateTime",
     "api_keys",
     "attempts",
+    "audits",
+    "circuits",
     "clipped",
     "data_keys",
     "disclosure_results",
@@ -35,6 +37,9 @@ __all__ = [
     "jobs",
     "ledger_heads",
     "metadata",
+    "pauses",
+    "replay_items",
+    "replays",
     "workers",
 ]
 
@@ -83,6 +88,7 @@ _Id = String(32)
 _CODE_LENGTH = 160
 _Code = String(_CODE_LENGTH)
 _Digest = String(64)
+_Text = String(200)
 _Json = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 
 jobs = Table(
@@ -103,6 +109,8 @@ jobs = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("claims", Integer, nullable=False, default=0),
     Column("fence", Integer, nullable=False, default=0),
+    Column("asked", Integer, nullable=False, default=0, server_default="0"),
+    Column("nonce", _Id),
     Column("claimed_by", _Id),
     Column("claimed_at", UtcDateTime),
     Column("run_at", UtcDateTime, nullable=False),
@@ -128,6 +136,7 @@ def _live_index(name: str, column: str, states: str) -> Index:
 _live_index("ix_jobs_due", "run_at", "'scheduled', 'queued', 'retrying'")
 _live_index("ix_jobs_expiring", "expires_at", "'scheduled', 'queued', 'retrying'")
 _live_index("ix_jobs_claimed_by", "claimed_by", "'running'")
+_live_index("ix_jobs_unknown", "run_at", "'unknown'")
 Index("ix_jobs_subject", jobs.c.subject)
 Index("ix_jobs_bucket", jobs.c.bucket)
 Index("ix_jobs_settled_at", jobs.c.settled_at)
@@ -231,4 +240,58 @@ api_keys = Table(
     Column("digest", _Digest, nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("target", String(64), nullable=False, index=True),
+    Column("reason", _Text, nullable=False),
+    Column("detail", _Json),
+)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("reason", _Text, nullable=False),
+    Column("even_if_sent", Boolean, nullable=False),
+)
+
+replay_items = Table(
+    "replay_items",
+    metadata,
+    Column("replay_id", _Id, primary_key=True),
+    Column("job_id", _Id, primary_key=True),
+    Column("fence", Integer, nullable=False),
+    Column("verdict", String(64)),
+    Column("at", UtcDateTime),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("scope", String(16), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    Column("actor", String(64), nullable=False),
+    Column("reason", _Text, nullable=False),
+)
+
+circuits = Table(
+    "circuits",
+    metadata,
+    Column("recipient", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("trips", Integer, nullable=False),
+    Column("open_until", UtcDateTime),
+    Column("probing", Boolean, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from models.pii import Phone, VerificationCode
+from models.states import Event
 from tasks.outcomes import Outcome, succeeded
 from tasks.payload import Payload
 from tasks.retries import RetryRule
@@ -41,6 +42,30 @@ def _send(_payload: SmsCode, attempt: Attempt, context: Context) -> Outcome:
     return succeeded(provider_code=receipt.provider_code, **receipt.fields)
 
 
+_BEIJING = dt.timezone(dt.timedelta(hours=8))
+"""Aliyun files texts under the days of this clock (QuerySendDetails, SendDate)."""
+_MIDNIGHT = dt.timedelta(minutes=2)
+"""So close to it a text may stand under either day."""
+
+
+def _ask(_payload: SmsCode, attempt: Attempt, context: Context, sent_at: dt.datetime) -> Outcome:
+    """Look the text up by its reference; what is not found may still be on its way."""
+    moment = sent_at.astimezone(_BEIJING)
+    for day in sorted({(moment - _MIDNIGHT).date(), (moment + _MIDNIGHT).date()}):
+        found = context.sms.query_send(attempt, day)
+        if found.state in {"delivered", "waiting"}:
+            return Outcome(
+                event=Event.SUCCEED,
+                code=f"reconciled.{found.state}",
+                provider_code=found.provider_code,
+            )
+        if found.state == "failed":
+            return Outcome(
+                event=Event.FAIL, code="reconciled.failed", provider_code=found.provider_code
+            )
+    return Outcome(event=Event.LOSE, code="reconciled.not_found")
+
+
 SMS_CODE = Task(
     kind="sms_code",
     payload=SmsCode,
@@ -50,4 +75,6 @@ SMS_CODE = Task(
     lifetime=dt.timedelta(minutes=5),
     retention=dt.timedelta(minutes=5),
     subject=lambda payload: payload.phone,
+    operations=("aliyun.sms.send",),
+    reconcile=_ask,
 )

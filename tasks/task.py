@@ -14,6 +14,7 @@ from tasks.payload import Payload
 from tasks.retries import RetryRule
 
 if TYPE_CHECKING:
+    from integrations.aliyun.sms import Delivery
     from integrations.receipt import Receipt
     from models.attempts import Attempt
 
@@ -37,6 +38,9 @@ class SmsSender(Protocol):
     def send_code(self, attempt: Attempt) -> Receipt:
         """Send the code that the attempt holds, or raise from the error tree."""
 
+    def query_send(self, attempt: Attempt, sent_on: dt.date) -> Delivery:
+        """What became of the text that was sent under the attempt's reference on that day."""
+
 
 class Context(Protocol):
     """What a handler is handed: its integrations, ready to use."""
@@ -59,6 +63,13 @@ class Task:
         lifetime: After this long nothing of it may be sent; None for no limit.
         retention: How long the sealed payload of an unfinished job may be kept.
         subject: Which personal value its person is found by.
+        operations: The policy's operations that ``handle`` may perform.
+        reconcile: Asks the recipient what became of an attempt whose outcome is unknown, given
+            the instant at which it disclosed. Answers SUCCEED or FAIL when that is certain, and
+            LOSE when it is not; raises from the error tree when there is no answer. None if
+            nobody can be asked.
+        repeatable: Whether the recipient itself makes sure that a repetition does nothing twice,
+            so that unknown outcomes may be replayed.
     """
 
     kind: str
@@ -69,3 +80,6 @@ class Task:
     lifetime: dt.timedelta | None
     retention: dt.timedelta
     subject: Callable[[Any], Personal | None]
+    operations: tuple[str, ...]
+    reconcile: Callable[[Any, Attempt, Context, dt.datetime], Outcome] | None = None
+    repeatable: bool = False

@@ -130,6 +130,7 @@ class _WakingConsumer(Consumer):
         ids = [message.options["redis_message_id"] for message in messages]
         if ids:
             self._broker.do_requeue(self._queue, *ids)
+            self._broker.client.rpush(wake_key(self._queue), "1")
 
     def close(self) -> None:
         """Hand back what was fetched and not yet given out."""

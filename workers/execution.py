@@ -23,11 +23,15 @@ from models.states import Event
 from tasks.outcomes import Outcome, outcome_of
 from tasks.registry import task_named
 from tasks.task import Context, Task, UnknownKind
+from workers.circuits import Circuits
 from workers.logs import get_logger
 
-__all__ = ["Execution"]
+__all__ = ["FIRST_QUESTION", "Execution"]
 
 _log = get_logger()
+
+FIRST_QUESTION = dt.timedelta(seconds=5)
+"""After this the recipient is asked what became of an unknown outcome."""
 
 _MOST_CLAIMS = 5
 """Claims without a settle after which a job is poison."""
@@ -48,6 +52,7 @@ class Execution:
         ledger: LedgerWriter,
         sealer: Sealer,
         context: Context,
+        circuits: Circuits,
         clock: Clock = utc_now,
     ) -> None:
         self._worker_id = worker_id
@@ -55,6 +60,7 @@ class Execution:
         self._ledger = ledger
         self._sealer = sealer
         self._context = context
+        self._circuits = circuits
         self._clock = clock
         self._active: set[str] = set()
         self._lock = threading.Lock()
@@ -91,9 +97,18 @@ class Execution:
     def _perform(self, claim: Claim) -> None:
         started = time.perf_counter()
         attempt = _attempt_of(claim, self._worker_id)
-        outcome, retry_rule = self._outcome(claim, attempt)
-        settlement = self._settlement(claim, attempt, outcome, retry_rule, started)
+        outcome, task = self._outcome(claim, attempt)
+        settlement = self._settlement(claim, attempt, outcome, task, started)
         self._settle(settlement)
+        if task is not None:
+            self._draw_conclusions(task, attempt, outcome)
+
+    def _draw_conclusions(self, task: Task, attempt: Attempt, outcome: Outcome) -> None:
+        """What the attempt says about the recipient, for the jobs that come after it."""
+        recipients = self._circuits.recipients(task)
+        self._circuits.note(recipients, attempt.results)
+        if outcome.stops_recipient:
+            self._circuits.stop(recipients, outcome)
 
     def _outcome(self, claim: Claim, attempt: Attempt) -> tuple[Outcome, Task | None]:
         if claim.claims > _MOST_CLAIMS:
@@ -107,6 +122,7 @@ class Execution:
                 None,
             )
         try:
+            self._circuits.check(self._circuits.recipients(task))
             payload = task.payload.model_validate(self._open(claim))
             attempt.held = payload.held()
             return task.handle(payload, attempt, self._context), task
@@ -141,6 +157,8 @@ class Execution:
                 claim.attempt, now, retry_after=outcome.retry_after, expires_at=claim.expires_at
             )
             event = Event.RETRY if run_at else Event.FAIL
+        elif event is Event.LOSE:
+            run_at = now + FIRST_QUESTION
         elif event is Event.WAIT:
             run_at = now + dt.timedelta(seconds=outcome.retry_after or _WAIT_SECONDS)
             if claim.expires_at is not None and run_at >= claim.expires_at:
@@ -205,4 +223,5 @@ def _attempt_of(claim: Claim, worker_id: str) -> Attempt:
         expires_at=claim.expires_at,
         subject=claim.subject,
         consent_ref=claim.consent_ref,
+        nonce=claim.nonce,
     )

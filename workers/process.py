@@ -6,11 +6,15 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
+import redis
 from dramatiq import Worker as DramatiqWorker
 from dramatiq import actor
+from dramatiq.errors import ConnectionClosed
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -25,11 +29,20 @@ from models.sealing import Sealer
 from models.settlement import Settlement
 from models.states import Event
 from workers.broker import JobBroker
+from workers.circuits import Circuits
 from workers.dispatch import Dispatcher, connect_redis
 from workers.egress import lock_network
 from workers.execution import Execution
 from workers.logs import get_logger
-from workers.maintenance import Expirer, Pruner, Redispatcher, Rescuer, Rounds, Scheduler
+from workers.maintenance import (
+    Expirer,
+    Pruner,
+    Reconciler,
+    Redispatcher,
+    Rescuer,
+    Rounds,
+    Scheduler,
+)
 from workers.messages import ACTOR
 from workers.outlet import open_outlet
 from workers.settings import Settings
@@ -41,6 +54,9 @@ _log = get_logger()
 _IDLE_MS = 500
 """How long an idle job thread sleeps before it looks whether to stop."""
 _PREFETCH_PER_THREAD = 4
+_CONSUMER_SECONDS = 2.0
+"""Longer than a consumer waits for its next message."""
+_FAREWELL_SECONDS = 1.0
 
 
 class Heartbeat:
@@ -119,12 +135,15 @@ class WorkerProcess:
         sealer = Sealer(self._engine, settings.keys)
         self._dispatcher = Dispatcher(connect_redis(settings.redis), self._engine)
         self._integrations = open_outlet(settings, SqlLedger(self._commits, self._ledger))
+        policy = self._integrations.gate.policy
+        circuits = Circuits(self._engine, self._commits, policy)
         self._execution = Execution(
             worker_id=self._me.id,
             commits=self._commits,
             ledger=self._ledger,
             sealer=sealer,
             context=self._integrations,
+            circuits=circuits,
         )
         heartbeat = Heartbeat(self._me, self._engine, self._commits, self._ledger, self._execution)
         self._heartbeat = Rounds([heartbeat])
@@ -135,6 +154,21 @@ class WorkerProcess:
                 Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id),
                 Expirer(self._engine),
                 Pruner(self._engine, sealer),
+            ]
+        )
+        # It waits for providers, so it has a thread of its own.
+        self._reconciliation = Rounds(
+            [
+                Reconciler(
+                    self._engine,
+                    self._commits,
+                    self._ledger,
+                    sealer,
+                    self._integrations,
+                    circuits,
+                    worker_id=self._me.id,
+                    policy_version=policy.version,
+                )
             ]
         )
         self._worker = self._consumers(queues)
@@ -161,6 +195,7 @@ class WorkerProcess:
         self._heartbeat.start()
         self._worker.start()
         self._maintenance.start()
+        self._reconciliation.start()
         _log.info(
             "worker.started",
             worker_id=self._me.id,
@@ -169,27 +204,67 @@ class WorkerProcess:
         )
 
     def stop(self, *, grace: float) -> None:
-        """Let running jobs settle, hand back the others, sign off.
+        """Hand back what nobody began, let running jobs settle, sign off.
 
         Args:
             grace: Seconds; jobs that run longer are left to the rescuer, which at once hands
                 back those whose provider was not called and calls the others unknown.
         """
         _log.info("worker.stopping", worker_id=self._me.id, running=len(self._execution.active))
+        deadline = time.monotonic() + grace
+        self._hand_back()
         self._maintenance.stop()
-        self._worker.stop(timeout=int(grace * 1000))
+        self._worker.stop(timeout=_milliseconds_until(deadline))
+        self._reconciliation.stop(timeout=max(0.0, deadline - time.monotonic()))
         self._heartbeat.stop()
         left = len(self._execution.active)
-        try:
-            with writing(self._engine) as connection:
-                sign_off(connection, self._me.id, now=utc_now())
-        except DBAPIError as error:
-            _log.warning("worker.not_signed_off", error=type(error).__name__)
+        self._sign_off()
         self._dispatcher.close()
         if not left:
             self._commits.close()
             self._integrations.close()
         _log.info("worker.stopped", worker_id=self._me.id, left=left)
+
+    def abandon(self) -> None:
+        """End within a second: whoever lives takes over at once, and nothing more is done here."""
+        farewell = threading.Thread(target=self._sign_off, daemon=True)
+        farewell.start()
+        farewell.join(_FAREWELL_SECONDS)
+
+    def _hand_back(self) -> None:
+        """Give prefetched messages to other workers now, not after the last running job."""
+        worker = self._worker
+        for runner in worker.workers:
+            runner.stop()
+        for thread in worker.consumers.values():
+            thread.stop()
+        for thread in worker.consumers.values():
+            thread.join(_CONSUMER_SECONDS)
+        waiting: dict[str, list[Any]] = {}
+        while not worker.work_queue.empty():
+            message = worker.work_queue.get_nowait().message
+            waiting.setdefault(message.queue_name, []).append(message)
+        for queue, thread in worker.consumers.items():
+            consumer = thread.consumer
+            if consumer is None:
+                continue
+            try:
+                consumer.requeue(waiting.get(queue, []))
+                consumer.close()
+            except (redis.RedisError, ConnectionClosed) as error:
+                # Redis forgets us after a while, and the re-dispatcher knows the jobs.
+                _log.warning("worker.not_handed_back", queue=queue, error=type(error).__name__)
+
+    def _sign_off(self) -> None:
+        try:
+            with writing(self._engine) as connection:
+                sign_off(connection, self._me.id, now=utc_now())
+        except DBAPIError as error:
+            _log.warning("worker.not_signed_off", error=type(error).__name__)
+
+
+def _milliseconds_until(deadline: float) -> int:
+    return max(1, int((deadline - time.monotonic()) * 1000))
 
 
 def run_worker(settings: Settings, queues: Sequence[str]) -> int:
@@ -204,6 +279,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
+            process.abandon()
             os._exit(128 + number)
         stopping.set()
 

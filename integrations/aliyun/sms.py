@@ -1,8 +1,8 @@
 """Text messages through Aliyun: send a code, and ask later what became of it.
 
 SendSms is not idempotent (help.aliyun.com, "Idempotence" of the Short Message Service), so an
-unclear answer is never followed by a second request. Instead each text bears its job's id as
-OutId, by which QuerySendDetails finds it again.
+unclear answer is never followed by a second request. Instead each text bears its job's reference
+as OutId, by which QuerySendDetails finds it again.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class AliyunSms:
         configured = {
             "sign_name": self._sign_name,
             "template_code": template,
-            "out_id": attempt.job_id,
+            "out_id": attempt.reference,
         }
         reply = self._ask(self._send, configured, attempt)
         biz_id = reply.fields.get("BizId")
@@ -134,7 +134,7 @@ class AliyunSms:
         """Ask what became of a job's text.
 
         Args:
-            attempt: Holds ``phone``; the text is found by the job's id.
+            attempt: Holds ``phone``; the text is found by its reference.
             sent_on: The day in Beijing (:data:`BEIJING`) on which it was sent, at most 30 days
                 ago. A text sent around midnight there may stand under either day.
 
@@ -147,7 +147,7 @@ class AliyunSms:
         found: dict[DeliveryState, Delivery] = {}
         for row in self._rows(attempt, sent_on):
             state = _BY_STATUS.get(str(row.get("SendStatus")))
-            if row.get("OutId") == attempt.job_id and state is not None:
+            if row.get("OutId") == attempt.reference and state is not None:
                 code = row.get("ErrCode")
                 found.setdefault(state, Delivery(state, None if code is None else str(code)))
         decisive = (found[state] for state in _BY_STATUS.values() if state in found)

@@ -26,6 +26,7 @@ from models.states import State
 from models.tables import jobs
 from tasks import SmsCode
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, store_job
+from workers.circuits import Circuits
 from workers.execution import Execution
 from workers.outlet import open_outlet
 from workers.settings import Settings
@@ -55,6 +56,7 @@ def execution(engine: Engine, sandbox: SandboxServer, tmp_path: Any) -> Iterator
         ledger=ledger,
         sealer=Sealer(engine, KEYS),
         context=integrations,
+        circuits=Circuits(engine, commits, integrations.gate.policy),
     )
     integrations.close()
     commits.close()
@@ -170,12 +172,14 @@ def test_an_unreachable_provider_is_tried_again_because_nothing_left(
 ) -> None:
     ledger, commits = LedgerWriter(PSEUDONYM_KEY), GroupCommit(engine)
     settings = Settings(data=tmp_path, sandbox_url="http://127.0.0.1:1")
+    integrations = open_outlet(settings, SqlLedger(commits, ledger))
     execution = Execution(
         worker_id=new_id(),
         commits=commits,
         ledger=ledger,
         sealer=Sealer(engine, KEYS),
-        context=open_outlet(settings, SqlLedger(commits, ledger)),
+        context=integrations,
+        circuits=Circuits(engine, commits, integrations.gate.policy),
     )
     job_id = store_job(engine)
     execution.run(job_id)

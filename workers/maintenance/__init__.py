@@ -6,9 +6,19 @@ somebody else has locked.
 
 from workers.maintenance.expirer import Expirer
 from workers.maintenance.pruner import Pruner
+from workers.maintenance.reconciler import Reconciler
 from workers.maintenance.redispatcher import Redispatcher
 from workers.maintenance.rescuer import Rescuer
 from workers.maintenance.scheduler import Scheduler
 from workers.maintenance.service import Rounds, Service
 
-__all__ = ["Expirer", "Pruner", "Redispatcher", "Rescuer", "Rounds", "Scheduler", "Service"]
+__all__ = [
+    "Expirer",
+    "Pruner",
+    "Reconciler",
+    "Redispatcher",
+    "Rescuer",
+    "Rounds",
+    "Scheduler",
+    "Service",
+]

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from models.clock import Clock, utc_now
 from models.database import writing
+from models.pauses import Scope, is_paused
 from models.upkeep import any_undispatched, take_undispatched
 from workers.dispatch import Dispatcher
 
@@ -52,6 +53,8 @@ class Redispatcher:
         before = now - (_LOST_FOR_SURE_AFTER if busy else _LOST_AFTER)
         with self._engine.connect() as connection:
             if not any_undispatched(connection, queue, before=before):
+                return 0
+            if is_paused(connection, Scope.QUEUE, queue, now=now):
                 return 0
         with writing(self._engine) as connection:
             lost = take_undispatched(connection, queue, before=before, now=now)

@@ -20,6 +20,7 @@ from models.ledger import LedgerWriter
 from models.settlement import Settlement
 from models.states import Event
 from models.upkeep import Orphan, WorkerRow, find_orphans, list_workers
+from workers.execution import FIRST_QUESTION
 from workers.logs import get_logger
 
 __all__ = ["LEASE_SECONDS", "Rescuer"]
@@ -91,12 +92,13 @@ class Rescuer:
             fence=orphan.fence,
             number=orphan.attempt,
             worker_id=orphan.worker_id,
-            event=Event.LOSE if left else Event.RETRY,
+            # Nothing happened, so it was no attempt; that the claim counts stops poison.
+            event=Event.LOSE if left else Event.WAIT,
             started_at=orphan.claimed_at,
             at=now,
             milliseconds=max(0.0, (now - orphan.claimed_at).total_seconds() * 1000),
             code="worker.lost",
-            run_at=None if left else now,
+            run_at=now + FIRST_QUESTION if left else now,
             disclosure_results=tuple(
                 DisclosureResult(
                     disclosure_id=disclosure_id,

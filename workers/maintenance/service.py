@@ -47,11 +47,11 @@ class Rounds:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End after the round under way."""
+    def stop(self, *, timeout: float | None = None) -> None:
+        """End after the round under way, or leave that behind after ``timeout`` seconds."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout)
 
     def _work(self) -> None:
         due = {service.name: time.monotonic() for service in self._services}

@@ -1,0 +1,114 @@
+"""Finding jobs: by what they are, where they stand, what went wrong, and whom they are about."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
+
+from models.states import State
+from models.tables import disclosures, jobs
+
+__all__ = ["JobFilter", "JobSummary", "count_jobs", "search_jobs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs; what is left out does not matter. An empty filter is every job."""
+
+    ids: tuple[str, ...] = ()
+    kind: str | None = None
+    states: tuple[State, ...] = ()
+    queue: str | None = None
+    backend: str | None = None
+    code: str | None = None
+    """Our reason or the provider's own code."""
+    recipient: str | None = None
+    """Somebody to whom it disclosed something, or was denied to."""
+    subject: str | None = None
+    """Pseudonym of the person (:class:`models.pseudonyms.Pseudonyms`)."""
+    since: dt.datetime | None = None
+    """Created at or after."""
+    until: dt.datetime | None = None
+    """Created before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """A job in one line."""
+
+    id: str
+    kind: str
+    queue: str
+    backend: str
+    state: State
+    reason: str | None
+    provider_code: str | None
+    attempts: int
+    created_at: dt.datetime
+    run_at: dt.datetime
+    expires_at: dt.datetime | None
+    settled_at: dt.datetime | None
+
+
+def search_jobs(
+    connection: Connection, wanted: JobFilter, *, before: str | None = None, limit: int = 50
+) -> list[JobSummary]:
+    """A page of jobs, newest first.
+
+    Args:
+        before: Id of the last job of the page before; ids sort by time.
+    """
+    query = select(*(jobs.c[name] for name in _SUMMARY)).where(*conditions(wanted))
+    if before is not None:
+        query = query.where(jobs.c.id < before)
+    rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings()
+    return [JobSummary(**{**row, "state": State(row["state"])}) for row in rows]
+
+
+def count_jobs(connection: Connection, wanted: JobFilter) -> int:
+    """How many there are."""
+    query = select(func.count()).select_from(jobs).where(*conditions(wanted))
+    count: int = connection.execute(query).scalar_one()
+    return count
+
+
+def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    """The filter as conditions on the table of jobs."""
+    columns = jobs.c
+    given: list[tuple[Any, ColumnElement[bool]]] = [
+        (wanted.ids, columns.id.in_(wanted.ids)),
+        (wanted.kind, columns.kind == wanted.kind),
+        (wanted.states, columns.state.in_(wanted.states)),
+        (wanted.queue, columns.queue == wanted.queue),
+        (wanted.backend, columns.backend == wanted.backend),
+        (wanted.code, or_(columns.reason == wanted.code, columns.provider_code == wanted.code)),
+        (
+            wanted.recipient,
+            exists().where(
+                disclosures.c.job_id == columns.id, disclosures.c.recipient == wanted.recipient
+            ),
+        ),
+        (wanted.subject, columns.subject == wanted.subject),
+        (wanted.since, columns.created_at >= wanted.since),
+        (wanted.until, columns.created_at < wanted.until),
+    ]
+    return [condition for value, condition in given if value]
+
+
+_SUMMARY = (
+    "id",
+    "kind",
+    "queue",
+    "backend",
+    "state",
+    "reason",
+    "provider_code",
+    "attempts",
+    "created_at",
+    "run_at",
+    "expires_at",
+    "settled_at",
+)

@@ -1,0 +1,204 @@
+"""Asking recipients what became of jobs whose outcome is unknown.
+
+Such a question is claimed like a job is, with a fence of its own, so that no two workers ask at
+once and only its holder can disclose on the job's behalf; but the job stays ``unknown`` until the
+answer is certain. Every question leaves an attempt that is not counted, which is where the job's
+timeline shows the reasoning.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from models.batches import insert_into
+from models.disclosures import DisclosureResult, Verdict
+from models.group_commit import Transaction
+from models.states import Event, State, next_state
+from models.tables import attempts, clipped, disclosures, jobs
+
+__all__ = [
+    "Answer",
+    "Question",
+    "claim_question",
+    "settle_answers",
+    "unknown_due",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A job of unknown outcome, to be asked about under this fence."""
+
+    job_id: str
+    kind: str
+    backend: str
+    fence: int
+    attempt: int
+    """Number of the attempt that is asked about."""
+    asked: int
+    """How many questions there were, this one included."""
+    sealed: bytes | None
+    bucket: str | None
+    policy_version: str
+    subject: str | None
+    consent_ref: str | None
+    nonce: str | None
+    sent_at: dt.datetime
+    """When the attempt in question disclosed something last."""
+    claimed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a question came to."""
+
+    question: Question
+    worker_id: str
+    event: Event
+    """SUCCEED or FAIL when it is certain, else LOSE: the job stays unknown."""
+    code: str
+    provider_code: str | None
+    at: dt.datetime
+    milliseconds: float
+    disclosure_results: tuple[DisclosureResult, ...] = ()
+
+
+def unknown_due(
+    connection: Connection,
+    kinds: Collection[str],
+    *,
+    most_questions: int,
+    now: dt.datetime,
+    limit: int = 20,
+) -> list[tuple[str, str, int]]:
+    """Jobs to ask about, as (id, kind, questions so far): a read that locks nothing.
+
+    Without its payload nobody can be asked about a job.
+    """
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.kind, jobs.c.asked)
+        .where(
+            jobs.c.state == State.UNKNOWN,
+            jobs.c.run_at <= now,
+            jobs.c.asked < most_questions,
+            jobs.c.kind.in_(kinds),
+            jobs.c.sealed.is_not(None),
+        )
+        .order_by(jobs.c.run_at)
+        .limit(limit)
+    )
+    return [(row.id, row.kind, row.asked) for row in rows]
+
+
+def claim_question(
+    connection: Connection, job_id: str, worker_id: str, *, again_at: dt.datetime, now: dt.datetime
+) -> Question | None:
+    """Take the question about a job; None when somebody else has, or the answer is known.
+
+    Args:
+        again_at: When to ask again, should this question lead nowhere.
+    """
+    row = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.state == State.UNKNOWN, jobs.c.run_at <= now)
+        .values(
+            fence=jobs.c.fence + 1,
+            asked=jobs.c.asked + 1,
+            claimed_by=worker_id,
+            claimed_at=now,
+            run_at=again_at,
+            updated_at=now,
+        )
+        .returning(jobs)
+    ).one_or_none()
+    if row is None:
+        return None
+    sent_at = connection.scalar(
+        select(func.max(disclosures.c.at)).where(
+            disclosures.c.job_id == job_id,
+            disclosures.c.fence == row.fence - row.asked,
+            disclosures.c.verdict == Verdict.ADMITTED,
+        )
+    )
+    return Question(
+        job_id=job_id,
+        kind=row.kind,
+        backend=row.backend,
+        fence=row.fence,
+        attempt=row.attempts,
+        asked=row.asked,
+        sealed=row.sealed,
+        bucket=row.bucket,
+        policy_version=row.policy_version,
+        subject=row.subject,
+        consent_ref=row.consent_ref,
+        nonce=row.nonce,
+        sent_at=sent_at or row.settled_at or now,
+        claimed_at=now,
+    )
+
+
+def settle_answers(
+    transaction: Transaction,
+    answers: Sequence[Answer],
+    write_results: Callable[[Transaction, Sequence[DisclosureResult]], object],
+) -> list[bool]:
+    """Store what was learned, as a group commit write.
+
+    Returns:
+        For each whether it counted: not, when somebody replayed the job or the worker that was
+        thought dead has brought the truth meanwhile.
+    """
+    results = [result for answer in answers for result in answer.disclosure_results]
+    if results:
+        write_results(transaction, results)
+    return [_settle(transaction.connection, answer) for answer in answers]
+
+
+def _settle(connection: Connection, answer: Answer) -> bool:
+    question = answer.question
+    certain = answer.event is not Event.LOSE
+    values: dict[str, Any] = {"claimed_by": None, "updated_at": answer.at}
+    if certain:
+        following = next_state(State.UNKNOWN, answer.event)
+        values |= {
+            "state": following,
+            "reason": clipped(answer.code),
+            "provider_code": clipped(answer.provider_code),
+            "settled_at": answer.at,
+        }
+        if following is State.SUCCEEDED:
+            values["sealed"] = None
+    counted = connection.execute(
+        update(jobs)
+        .where(
+            jobs.c.id == question.job_id,
+            jobs.c.fence == question.fence,
+            jobs.c.state == State.UNKNOWN,
+        )
+        .values(**values)
+    ).rowcount
+    connection.execute(
+        insert_into(connection.dialect.name, attempts)
+        .values(
+            job_id=question.job_id,
+            fence=question.fence,
+            number=question.attempt,
+            worker_id=answer.worker_id,
+            started_at=question.claimed_at,
+            ended_at=answer.at,
+            event=answer.event,
+            counted=False,
+            code=clipped(answer.code),
+            provider_code=clipped(answer.provider_code),
+            milliseconds=answer.milliseconds,
+        )
+        # The same batch, whose first COMMIT was cut off.
+        .on_conflict_do_nothing()
+    )
+    return bool(counted)
