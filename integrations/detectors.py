@@ -31,14 +31,20 @@ def detect(text: str) -> str | None:
     Returns:
         ``mobile number``, ``identity number`` or ``bank card``; the first one found.
     """
-    if not _ENOUGH_DIGITS.search(text):
-        return None
-    for match in _CANDIDATE.finditer(text):
-        if match["mobile"]:
-            return "mobile number"
-        digits = match["long"].replace(" ", "").replace("-", "").upper()
-        if len(digits) == 18 and ric.calc_check_digit(digits) == digits[-1]:
-            return "identity number"
-        if digits.isdecimal() and luhn.is_valid(digits):
-            return "bank card"
+    for run in _ENOUGH_DIGITS.finditer(text):
+        # One character more, so that the pattern sees what follows.
+        for match in _CANDIDATE.finditer(text, run.start(), run.end() + 1):
+            if kind := _kind(match):
+                return kind
+    return None
+
+
+def _kind(match: re.Match[str]) -> str | None:
+    if match["mobile"]:
+        return "mobile number"
+    digits = match["long"].replace(" ", "").replace("-", "").upper()
+    if len(digits) == 18 and ric.calc_check_digit(digits) == digits[-1]:
+        return "identity number"
+    if digits.isdecimal() and luhn.is_valid(digits):
+        return "bank card"
     return None

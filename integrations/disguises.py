@@ -27,11 +27,11 @@ __all__ = ["Disguises", "Unfolded"]
 
 _SHORT = 7
 _FEWEST = 4
-_WORD = re.compile(r"\w+", re.ASCII)
+_WORD = re.compile(rb"\w+")
 _BETWEEN = b" \t\r\n\"'&=:;,._+-/\\|()[]{}#*"
 _ONE_ALPHABET = bytes.maketrans(b"-_", b"+/")
-_WIDE_BETWEEN = re.compile(
-    "[\u00ad\u00b7\u200b-\u200f\u2010-\u2015\u2026\u2060\u3001\u3002\u30fb\ufeff]"
+_WIDE_BETWEEN = re.compile(  # soft hyphen, dots, dashes, invisible characters, commas
+    rb"\xc2[\xad\xb7]|\xe2\x80[\x8b-\x95\xa6]|\xe2\x81\xa0|\xe3\x80[\x81\x82]|\xe3\x83\xbb|\xef\xbb\xbf"
 )
 _JSON_ESCAPE = re.compile(
     rb"\\u(d[89ab][0-9a-f]{2})\\+u(d[c-f][0-9a-f]{2})|\\u([0-9a-f]{4})", re.IGNORECASE
@@ -49,20 +49,22 @@ class Unfolded:
 
     def has_word(self, word: str) -> bool:
         """Whether ``word`` stands there with no ASCII letter, digit or underscore beside it."""
-        plain = _plain(word)
+        plain = _plain(word.encode())
         return any(plain in _WORD.findall(layer.text) for layer in self.layers)
 
     def has_line(self, line: str) -> bool:
         """Whether a whole line is ``line``; one of fewer than four characters is no evidence."""
-        plain = f"\n{_plain(line)}\n"
-        return len(line) >= _FEWEST and any(plain in f"\n{layer.text}\n" for layer in self.layers)
+        plain = _plain(line.encode())
+        return len(line) >= _FEWEST and any(
+            plain in layer.text.split(b"\n") for layer in self.layers
+        )
 
 
 class _Layer:
     __slots__ = ("base64", "letters", "text")
 
     def __init__(self, data: bytes) -> None:
-        self.text = _plain(data.decode("utf-8", "replace"))
+        self.text = _plain(data)
         self.letters = _letters(self.text)
         self.base64 = data.translate(_ONE_ALPHABET, b"\r\n")
 
@@ -78,16 +80,16 @@ class Disguises:
 
     def __init__(self, value: str) -> None:
         data = value.encode()
-        plain = _plain(value)
+        plain = _plain(data)
         self.short = len(plain) < _SHORT and plain.isascii()
         """Too short to be told from chance as it is."""
         self._letters = b"" if self.short else _letters(plain)
         self._base64 = tuple(_aligned(data))
         self._texts = (
-            data.hex(),
-            hashlib.md5(data, usedforsecurity=False).hexdigest(),
-            hashlib.sha1(data, usedforsecurity=False).hexdigest(),
-            hashlib.sha256(data).hexdigest(),
+            data.hex().encode(),
+            hashlib.md5(data, usedforsecurity=False).hexdigest().encode(),
+            hashlib.sha1(data, usedforsecurity=False).hexdigest().encode(),
+            hashlib.sha256(data).hexdigest().encode(),
         )
 
     def count(self, unfolded: Unfolded) -> int:
@@ -140,15 +142,18 @@ _UNDOINGS = (
 )
 
 
-def _plain(text: str) -> str:
-    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+def _plain(data: bytes) -> bytes:
+    """Full-width forms made plain, ASCII letters in lower case."""
+    if not data.isascii():
+        data = unicodedata.normalize("NFKC", data.decode("utf-8", "replace")).encode()
+    return data.lower()
 
 
-def _letters(plain: str) -> bytes:
+def _letters(plain: bytes) -> bytes:
     """The text without what people put between digits and words."""
     if not plain.isascii():
-        plain = _WIDE_BETWEEN.sub("", plain)
-    return plain.encode("utf-8", "replace").translate(None, _BETWEEN)
+        plain = _WIDE_BETWEEN.sub(b"", plain)
+    return plain.translate(None, _BETWEEN)
 
 
 def _aligned(data: bytes) -> list[bytes]:

@@ -205,7 +205,7 @@ class Gate:
         try:
             answer = self._wire.send(admitted, deadline)
             status = answer.status
-            reply = cut(operation, answer.status, answer.headers, answer.body)
+            reply = cut(operation, answer.status, answer.headers, answer.body, disclosure.id)
         except Unsent:
             settle(SendResult.UNSENT)
             failure = RetryError(
@@ -228,7 +228,7 @@ class Gate:
             raise
         else:
             settle(SendResult.ANSWERED, status, reply)
-            return replace(reply, disclosure_id=disclosure.id)
+            return reply
         raise failure
 
     def _disclosure(
@@ -297,11 +297,7 @@ def _build(operation: Operation, texts: Mapping[str, str]) -> UnsignedRequest:
         host=operation.host,
         path=operation.path,
         query=write(Place.QUERY, query).decode(),
-        headers={
-            name: header.const
-            for name, header in operation.headers.items()
-            if header.const is not None
-        },
+        headers=operation.constant_headers,
         content_type=CONTENT_TYPES[operation.body] if operation.body else None,
         body=write(operation.body, body) if operation.body else b"",
     )

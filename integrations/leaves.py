@@ -78,8 +78,7 @@ def _tree(leaves: Iterable[tuple[Path, Leaf]]) -> dict[str, Any]:
     return root
 
 
-def _json_text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_json_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _write_pairs(leaves: Iterable[tuple[Path, Leaf]]) -> bytes:
@@ -117,13 +116,16 @@ def _read_pairs(data: bytes, nested: frozenset[str]) -> Leaves:
         raw_name, equals, raw_value = pair.partition(b"=")
         if not equals:
             raise Unreadable("a name without a value")
-        name = unquote_to_bytes(raw_name).decode()
-        value = unquote_to_bytes(raw_value).decode()
+        name, value = _decoded(raw_name), _decoded(raw_value)
         if name in nested:
             _flatten((name,), _json_value(value), leaves)
         else:
             _put((name,), value, leaves)
     return leaves
+
+
+def _decoded(raw: bytes) -> str:
+    return (unquote_to_bytes(raw) if b"%" in raw else raw).decode()
 
 
 def _read_json(data: bytes) -> Leaves:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from integrations.detectors import detect
@@ -43,10 +43,16 @@ class Reply:
     """The recipient's own result code."""
     request_id: str | None
     """The recipient's own name for the request."""
-    disclosure_id: str = field(default="")
+    disclosure_id: str
 
 
-def cut(operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+def cut(
+    operation: Operation,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    disclosure_id: str = "",
+) -> Reply:
     """Keep what the policy keeps.
 
     Args:
@@ -54,6 +60,7 @@ def cut(operation: Operation, status: int, headers: Mapping[str, str], body: byt
         status: HTTP status.
         headers: All headers, names in lower case.
         body: The whole body.
+        disclosure_id: Of the request that is answered.
 
     Raises:
         Garbled: A redirect, or a success whose body is no JSON object or lacks the result code.
@@ -86,6 +93,7 @@ def cut(operation: Operation, status: int, headers: Mapping[str, str], body: byt
         },
         code=None if code is None else str(code),
         request_id=None if request_id is None else str(request_id),
+        disclosure_id=disclosure_id,
     )
 
 

@@ -303,11 +303,17 @@ class Operation(_Entry):
         return frozenset(path[0] for path in self.paths.values() if len(path) > 1)
 
     @cached_property
+    def constant_headers(self) -> Mapping[str, str]:
+        """The headers that the policy fixes."""
+        headers = self.headers.items()
+        return {name: header.const for name, header in headers if header.const is not None}
+
+    @cached_property
     def constants(self) -> tuple[str, ...]:
         """All text of a request that the policy alone decides."""
         fields = (field.const for field in self.fields.values())
-        headers = (header.const for header in self.headers.values())
-        return (self.path, *(str(const) for const in (*fields, *headers) if const is not None))
+        constant = (str(const) for const in fields if const is not None)
+        return (self.path, *constant, *self.constant_headers.values())
 
     @cached_property
     def body(self) -> Place | None:
