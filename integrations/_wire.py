@@ -28,7 +28,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import certifi
 import httpx
 from tenacity import (
     Retrying,
@@ -145,7 +144,7 @@ class Wire:
         dial: Host to loopback address, such as ``http://127.0.0.1:8123``, for the sandbox. URL,
             ``Host`` and signature stay those of the real host.
         timeouts: See there.
-        tls: For tests; the default verifies against the roots of certifi.
+        tls: For tests; the default verifies against the roots that httpx brings.
 
     Raises:
         ConfigurationError: A dialled address is not on loopback.
@@ -160,7 +159,7 @@ class Wire:
     ) -> None:
         self._origins = Origins((host, _loopback(address)) for host, address in dial.items())
         self._timeouts = timeouts
-        self._tls = tls or ssl.create_default_context(cafile=certifi.where())
+        self._tls = tls or httpx.create_ssl_context(trust_env=False)
         self._thread = threading.local()
         self._transports: list[tuple[threading.Thread, AdmittedOnly]] = []
         self._lock = threading.Lock()

@@ -20,7 +20,10 @@ _CONSENT = ("none", "consent", "separate")
 
 
 def widened(old: Policy, new: Policy) -> list[str]:
-    """Everything that ``new`` allows beyond ``old``, one plain sentence each; empty if nothing."""
+    """Everything that ``new`` allows beyond ``old``, one plain sentence each; empty if nothing.
+
+    Nobody can tell in general which of two patterns is wider, so any change of one counts.
+    """
     return [sentence for _, sentence in widenings(old, new)]
 
 
