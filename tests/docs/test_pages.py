@@ -10,6 +10,7 @@ import pytest
 
 from integrations.aliyun.codes import REMEDIES
 from models.states import TRANSITIONS, Event, State
+from models.tables import metadata
 from tests.docs.pages import PAGES, ROOT, Page, table
 from workers.settings import Settings
 
@@ -96,6 +97,12 @@ def test_the_table_of_states_is_the_one_of_the_code() -> None:
 def test_the_columns_of_the_table_of_states_are_the_events() -> None:
     heading = "| from | " + " | ".join(Event) + " |"
     assert heading in Page("docs/architecture.md").text
+
+
+def test_whoever_shares_our_database_is_told_the_names_of_our_tables() -> None:
+    told = re.search(r"Our tables \((.*?)\)", Page("docs/enqueueing.md").text, re.DOTALL)
+    assert told
+    assert set(re.findall(r"`(\w+)`", told[1])) == set(metadata.tables)
 
 
 def test_every_code_of_aliyun_stands_beside_what_it_leads_to() -> None:
