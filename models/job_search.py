@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, or_, select
 
 from models.states import State
 from models.tables import disclosures, jobs
 
-__all__ = ["JobFilter", "JobSummary", "count_jobs", "search_jobs"]
+__all__ = ["JobFilter", "JobSummary", "conditions", "search_jobs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,34 +67,28 @@ def search_jobs(
     return [JobSummary(**{**row, "state": State(row["state"])}) for row in rows]
 
 
-def count_jobs(connection: Connection, wanted: JobFilter) -> int:
-    """How many there are."""
-    query = select(func.count()).select_from(jobs).where(*conditions(wanted))
-    count: int = connection.execute(query).scalar_one()
-    return count
-
-
 def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     """The filter as conditions on the table of jobs."""
     columns = jobs.c
-    given: list[tuple[Any, ColumnElement[bool]]] = [
-        (wanted.ids, columns.id.in_(wanted.ids)),
-        (wanted.kind, columns.kind == wanted.kind),
-        (wanted.states, columns.state.in_(wanted.states)),
-        (wanted.queue, columns.queue == wanted.queue),
-        (wanted.backend, columns.backend == wanted.backend),
-        (wanted.code, or_(columns.reason == wanted.code, columns.provider_code == wanted.code)),
-        (
-            wanted.recipient,
-            exists().where(
-                disclosures.c.job_id == columns.id, disclosures.c.recipient == wanted.recipient
-            ),
-        ),
-        (wanted.subject, columns.subject == wanted.subject),
-        (wanted.since, columns.created_at >= wanted.since),
-        (wanted.until, columns.created_at < wanted.until),
+    found: list[ColumnElement[bool]] = [
+        columns[name] == getattr(wanted, name)
+        for name in ("kind", "queue", "backend", "subject")
+        if getattr(wanted, name) is not None
     ]
-    return [condition for value, condition in given if value]
+    if wanted.ids:
+        found.append(columns.id.in_(wanted.ids))
+    if wanted.states:
+        found.append(columns.state.in_(wanted.states))
+    if wanted.code is not None:
+        found.append(or_(columns.reason == wanted.code, columns.provider_code == wanted.code))
+    if wanted.recipient is not None:
+        to = disclosures.c.recipient == wanted.recipient
+        found.append(exists().where(disclosures.c.job_id == columns.id, to))
+    if wanted.since is not None:
+        found.append(columns.created_at >= wanted.since)
+    if wanted.until is not None:
+        found.append(columns.created_at < wanted.until)
+    return found
 
 
 _SUMMARY = (

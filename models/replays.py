@@ -161,16 +161,26 @@ def replay_verdicts(connection: Connection, replay_id: str) -> dict[str | None, 
 
 
 def close_item(
-    connection: Connection, replay_id: str, job_id: str, verdict: str, *, now: dt.datetime
+    connection: Connection,
+    replay_id: str,
+    job_id: str,
+    verdict: str,
+    *,
+    now: dt.datetime,
+    instead_of: str | None = None,
 ) -> bool:
-    """Write down what became of an item; False when somebody else has."""
+    """Write down what became of an item; False when somebody else has.
+
+    Args:
+        instead_of: The verdict that it has; None while it is open.
+    """
     return bool(
         connection.execute(
             update(replay_items)
             .where(
                 replay_items.c.replay_id == replay_id,
                 replay_items.c.job_id == job_id,
-                replay_items.c.verdict.is_(None),
+                replay_items.c.verdict.is_not_distinct_from(instead_of),
             )
             .values(verdict=verdict, at=now)
         ).rowcount

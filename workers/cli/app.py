@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from models.errors import ZjjError
-from workers.cli import database, jobs, keys, privacy, run, serve
+from workers.cli import database, jobs, keys, privacy, queues, run, serve
 from workers.cli.exits import exit_code
 from workers.cli.language import say_in as t
 
@@ -34,6 +34,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(serve.sandbox)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(queues.app, name="queues")
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 app.add_typer(privacy.app, name="privacy")

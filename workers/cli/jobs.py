@@ -1,4 +1,4 @@
-"""``zjj jobs``: enqueue and look."""
+"""``zjj jobs``: enqueue, look, replay, cancel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from models.errors import InvalidValue, NotFound
 from models.jobs import JobView
 from models.states import SETTLED, State
 from tasks.registry import task_named
+from workers.cli import replay as operators
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.language import say_in as t
 from workers.cli.show import print_job
@@ -21,7 +22,10 @@ from workers.settings import load_settings
 
 __all__ = ["app", "wait_for"]
 
-app = typer.Typer(no_args_is_help=True, help=t("Jobs: enqueue and look.", "任务：入队与查看。"))
+app = typer.Typer(
+    no_args_is_help=True,
+    help=t("Jobs: enqueue, look, replay, cancel.", "任务：入队、查看、重放、取消。"),
+)
 
 _POLL_SECONDS = 0.02
 
@@ -74,7 +78,7 @@ def enqueue(
 
 @app.command(
     "show",
-    help=t("One job: state, attempts, disclosures.", "查看任务：状态、执行记录、对外提供记录。"),
+    help=t("One job: timeline and disclosures.", "查看任务：时间线、对外提供记录。"),
 )
 def show(
     job_id: Annotated[str, typer.Argument(help=t("The job's id.", "任务编号。"))],
@@ -89,6 +93,20 @@ def show(
     if view is None:
         raise NotFound(t("there is no such job", "没有该任务"))
     _print(view, as_json=as_json)
+
+
+app.command("list", help=t("List jobs; never a value.", "列出任务。"))(operators.list_jobs)
+app.command(
+    "replay",
+    help=t(
+        "Send failed jobs on their way again, under today's policy; 1 if one was refused.",
+        "按现行政策重放失败的任务；有拒绝则退出码为 1。",
+    ),
+)(operators.replay)
+app.command(
+    "cancel",
+    help=t("Cancel jobs that wait, and erase their payloads.", "取消等待中的任务并清除其内容。"),
+)(operators.cancel)
 
 
 def wait_for(entrance: Entrance, job_id: str, seconds: float) -> JobView | None:

@@ -51,30 +51,34 @@ def print_job(console: Console, job: JobView) -> None:
     for name, value in job.result.items():
         facts.add_row(name, str(value))
     console.print(facts)
-    if job.attempts:
-        console.print(_attempts(job))
+    console.print(_timeline(job))
     for disclosure in job.disclosures:
         console.print(_disclosure(disclosure))
 
 
-def _attempts(job: JobView) -> Table:
-    table = Table(title=t("Attempts", "执行记录"), title_justify="left")
+def _timeline(job: JobView) -> Table:
+    table = Table(title=t("Timeline", "时间线"), title_justify="left")
     for heading in (
-        t("No.", "次数"),
-        t("Outcome", "结果"),
+        t("After", "经过"),
+        t("What", "事件"),
         t("Code", "代码"),
         t("Provider's code", "服务商代码"),
         t("Milliseconds", "毫秒"),
     ):
         table.add_column(heading)
+    events = [(job.created_at, (t("enqueued", "入队"), job.backend, "", ""))]
     for attempt in job.attempts:
-        table.add_row(
-            str(attempt.number),
-            attempt.event.value,
-            attempt.code or "",
-            attempt.provider_code or "",
-            f"{attempt.milliseconds:.1f}",
-        )
+        number = t(f"attempt {attempt.number}", f"第 {attempt.number} 次")
+        what = f"{number}{t(' (not counted)', '（不计）') if not attempt.counted else ''}: {attempt.event}"
+        facts = (what, attempt.code or "", attempt.provider_code or "")
+        events.append((attempt.ended_at, (*facts, f"{attempt.milliseconds:.1f}")))
+    events += [
+        (audit.at, (f"{audit.action} ({audit.actor})", audit.reason, "", ""))
+        for audit in job.interventions
+    ]
+    for at, row in sorted(events, key=lambda event: event[0]):
+        after = (at - job.created_at).total_seconds()
+        table.add_row(f"{after:.3f} s", *row)
     return table
 
 

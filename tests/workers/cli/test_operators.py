@@ -1,0 +1,185 @@
+"""``zjj jobs`` and ``zjj queues``: what operators do about many jobs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from models.audits import audits_of
+from models.claims import ClaimRequest, write_claims
+from models.clock import utc_now
+from models.database import writing
+from models.errors import InvalidValue, NotFound
+from models.group_commit import Transaction
+from models.states import State
+from models.tables import audits
+from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
+from workers.cli.app import app
+
+Zjj = Callable[..., Any]
+
+PHONE = "16400001234"
+"""That of tests.workers.rows."""
+
+
+def _text(key: bytes) -> str:
+    return base64.urlsafe_b64encode(key).decode()
+
+
+@pytest.fixture
+def zjj(database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Zjj:
+    for name, value in {
+        "ZJJ_DATABASE_URL": database_url,
+        "ZJJ_DATA": str(tmp_path / "zjj"),
+        "ZJJ_MASTER_KEYS": f"{KEYS.first}:{_text(KEYS.keys[KEYS.first])}",
+        "ZJJ_PSEUDONYM_KEY": _text(PSEUDONYM_KEY),
+        "ZJJ_LANG": "en",
+        "COLUMNS": "200",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str, typed: str | None = None) -> Any:
+        done = CliRunner().invoke(app, arguments, input=typed)
+        assert PHONE not in done.output
+        return done
+
+    return run
+
+
+def _failed(engine: Engine, **columns: Any) -> str:
+    fields = {"state": State.FAILED, "settled_at": utc_now(), "reason": "provider.sign_refused"}
+    return store_job(engine, **{**fields, **columns})
+
+
+def _ids(zjj: Zjj, *options: str, typed: str | None = None) -> list[str]:
+    done = zjj("jobs", "list", "--json", *options, typed=typed)
+    assert done.exit_code == 0, done.output
+    return [job["id"] for job in json.loads(done.stdout)]
+
+
+def test_jobs_are_listed_by_what_they_are_and_in_pages(zjj: Zjj, engine: Engine) -> None:
+    failed = [_failed(engine) for _ in range(3)]
+    waiting = store_job(engine)
+    newest_first = [waiting, *reversed(failed)]
+    assert _ids(zjj) == newest_first
+    assert _ids(zjj, "--state", "failed") == newest_first[1:]
+    assert _ids(zjj, "--code", "provider.sign_refused", "--kind", "sms_code") == newest_first[1:]
+    assert _ids(zjj, "--backend", "nobody") == []
+    assert _ids(zjj, "--recipient", "aliyun_sms") == [], "nothing was disclosed yet"
+    assert _ids(zjj, "--since", "1h", "--queue", "urgent") == newest_first
+    assert _ids(zjj, "--until", "1h") == []
+    assert _ids(zjj, "--limit", "2") == newest_first[:2]
+    assert _ids(zjj, "--limit", "2", "--before", newest_first[1]) == newest_first[2:]
+
+
+def test_a_typed_phone_finds_its_jobs_and_shows_nowhere(zjj: Zjj, engine: Engine) -> None:
+    job_id = store_job(engine)
+    assert _ids(zjj, "--phone", "-", typed=f"{PHONE}\n") == [job_id]
+    assert _ids(zjj, "--phone", "-", typed="16400009999\n") == []
+
+
+def test_a_table_names_the_next_page(zjj: Zjj, engine: Engine) -> None:
+    job_id = _failed(engine)
+    done = zjj("jobs", "list", "--limit", "1")
+    assert job_id in done.stdout
+    assert f"--before {job_id}" in done.stdout
+
+
+def test_a_bad_time_is_named_and_not_repeated(zjj: Zjj) -> None:
+    done = zjj("jobs", "list", "--since", "yesterday-ish")
+    assert isinstance(done.exception, InvalidValue)
+    assert "yesterday-ish" not in str(done.exception)
+
+
+def test_a_dry_run_then_a_replay_then_its_timeline(zjj: Zjj, engine: Engine) -> None:
+    job_id = _failed(engine)
+    _failed(engine, state=State.UNKNOWN)
+    done = zjj("jobs", "replay", "--all", "--dry-run", "--json")
+    assert done.exit_code == 0
+    plan = json.loads(done.stdout)
+    assert (plan["replayable"], plan["refused"]) == (1, {"outcome.unknown": 1})
+    assert read_job(engine, job_id).state == State.FAILED
+    assert "user.contact.phone_number" in zjj("jobs", "replay", "--all", "--dry-run").stdout
+
+    done = zjj("jobs", "replay", "--state", "failed", "--reason", "sign approved", "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert (said["replayed"], said["refused"]) == (1, {})
+    again = zjj("jobs", "replay", "--resume", said["replay"], "--json")
+    assert json.loads(again.stdout) == said
+    shown = zjj("jobs", "show", job_id).stdout
+    assert "job.replay" in shown
+    assert "sign approved" in shown
+
+
+def test_a_refused_replay_exits_with_1_and_says_why(zjj: Zjj, engine: Engine) -> None:
+    job_id = _failed(engine, sealed=None)
+    done = zjj("jobs", "replay", job_id, "--reason", "try")
+    assert done.exit_code == 1
+    assert "1 refused: payload.erased" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("replay", "--reason", "r"), ("replay", "--all"), ("cancel", "--all")]
+)
+def test_without_a_choice_or_a_reason_nothing_is_done(
+    zjj: Zjj, engine: Engine, arguments: tuple[str, ...]
+) -> None:
+    _failed(engine)
+    store_job(engine)
+    assert isinstance(zjj("jobs", *arguments).exception, InvalidValue)
+    with engine.connect() as connection:
+        assert connection.execute(audits.select()).first() is None
+
+
+def test_cancelling_tells_whom_it_cancelled(zjj: Zjj, engine: Engine) -> None:
+    waiting, failed = store_job(engine), _failed(engine)
+    done = zjj("jobs", "cancel", waiting, failed, "--reason", "mistake", "--json")
+    assert done.exit_code == 1, "one of those named was no longer waiting"
+    assert json.loads(done.stdout) == {"cancelled": [waiting]}
+    assert read_job(engine, waiting).state == State.CANCELLED
+
+
+def test_queues_and_recipients_are_paused_and_resumed_with_a_reason(
+    zjj: Zjj, engine: Engine
+) -> None:
+    store_job(engine)
+    assert zjj("queues", "pause", "urgent", "--reason", "campaign").exit_code == 0
+    assert zjj("queues", "pause", "aliyun_sms", "--reason", "account").exit_code == 0
+    listed = json.loads(zjj("queues", "list", "--json").stdout)
+    urgent = listed["queues"][0]
+    assert (urgent["queue"], urgent["jobs"]) == ("urgent", {"queued": 1})
+    assert urgent["paused"]["reason"] == "campaign"
+    assert listed["recipients"][0]["recipient"] == "aliyun_sms"
+    shown = zjj("queues", "list").stdout
+    assert "paused: campaign" in shown
+    assert "paused: account" in shown
+    assert zjj("queues", "resume", "urgent", "--reason", "over").exit_code == 0
+    with engine.connect() as connection:
+        actions = [audit.action for audit in audits_of(connection, "urgent")]
+    assert actions == ["queue.pause", "queue.resume"]
+    assert isinstance(zjj("queues", "resume", "urgent", "--reason", "over").exception, NotFound)
+
+
+def test_an_unknown_queue_is_refused(zjj: Zjj) -> None:
+    done = zjj("queues", "pause", "express", "--reason", "r")
+    assert isinstance(done.exception, InvalidValue)
+
+
+def test_a_paused_queue_keeps_its_jobs(zjj: Zjj, engine: Engine) -> None:
+    job_id = store_job(engine)
+    zjj("queues", "pause", "urgent", "--reason", "campaign")
+    with writing(engine) as connection:
+        request = ClaimRequest(job_id=job_id, worker_id="a" * 32, at=utc_now())
+        assert write_claims(Transaction(connection), [request]) == [None]
+    assert read_job(engine, job_id).state == State.QUEUED
+    zjj("queues", "resume", "urgent", "--reason", "over")
+    assert read_job(engine, job_id).dispatched_at is None, "its message was spent"
+    with writing(engine) as connection:
+        assert write_claims(Transaction(connection), [request]) != [None]

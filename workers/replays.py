@@ -1,0 +1,324 @@
+"""Replays: sending settled jobs on their way again, on purpose, under today's policy.
+
+The command line and the console stand on these functions. A batch is stored before its first job
+is touched, so it can be stopped and gone on with, and going on with a finished one does nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Engine
+
+from integrations.detectors import detect
+from integrations.policy import Operation, Policy
+from models.clock import Clock, utc_now
+from models.database import writing
+from models.errors import InvalidValue, NotFound, SealBroken
+from models.identifiers import new_id
+from models.job_search import JobFilter
+from models.replays import (
+    REPLAYABLE,
+    REPLAYED,
+    Candidate,
+    Replay,
+    candidates,
+    close_item,
+    disclosed_before,
+    find_replay,
+    open_replay,
+    pending_items,
+    put_back,
+    replay_verdicts,
+)
+from models.sealing import Sealer, seal_identity
+from models.states import State
+from tasks.registry import TASKS
+from tasks.task import Task
+
+__all__ = ["Leaving", "Plan", "Replays", "checked_reason"]
+
+_LONGEST_REASON = 200
+_CHANGED = "changed"
+"""Something happened to the job between choosing and replaying it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """What a replay would disclose, and to whom."""
+
+    recipient: str
+    operation: str
+    purpose: str
+    clauses: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a replay would do."""
+
+    policy_version: str
+    replayable: int
+    refused: Mapping[str, int]
+    """How many jobs for which reason."""
+    leaving: tuple[tuple[Leaving, int], ...]
+    """Each with its number of jobs."""
+
+
+class Replays:
+    """Plans, begins and runs replays.
+
+    Args:
+        policy: Today's.
+    """
+
+    def __init__(
+        self, engine: Engine, sealer: Sealer, policy: Policy, *, clock: Clock = utc_now
+    ) -> None:
+        self._engine = engine
+        self._sealer = sealer
+        self._policy = policy
+        self._clock = clock
+
+    def plan(self, wanted: JobFilter, *, even_if_sent: bool = False) -> Plan:
+        """Judge jobs without touching them."""
+        refused: Counter[str] = Counter()
+        leaving: Counter[Leaving] = Counter()
+        replayable = 0
+        for page in self._pages(_replayable(wanted)):
+            before = self._disclosed_before(page)
+            for job in page:
+                judged = self._judge(job, before.get(job.id, {}), even_if_sent=even_if_sent)
+                if isinstance(judged, str):
+                    refused[judged] += 1
+                else:
+                    replayable += 1
+                    leaving.update(judged.leaving)
+        return Plan(
+            policy_version=self._policy.version,
+            replayable=replayable,
+            refused=dict(refused.most_common()),
+            leaving=tuple(leaving.most_common()),
+        )
+
+    def begin(
+        self, wanted: JobFilter, *, actor: str, reason: str, even_if_sent: bool = False
+    ) -> str:
+        """Store a batch of the jobs that match now; returns its id.
+
+        Args:
+            actor: Who replays.
+            reason: Why, for the audit; nothing personal.
+            even_if_sent: Unknown outcomes too, although somebody may be reached twice.
+
+        Raises:
+            InvalidValue: The reason is empty, too long, or holds something personal.
+        """
+        batch = Replay(
+            id=new_id(),
+            created_at=self._clock(),
+            actor=actor,
+            reason=checked_reason(reason),
+            even_if_sent=even_if_sent,
+        )
+        chosen = [job for page in self._pages(_replayable(wanted)) for job in page]
+        with writing(self._engine) as connection:
+            open_replay(connection, batch, chosen)
+        return batch.id
+
+    def run(
+        self,
+        replay_id: str,
+        *,
+        per_second: float = 20.0,
+        on_progress: Callable[[int], object] = lambda _: None,
+    ) -> dict[str | None, int]:
+        """Replay what is left of a batch.
+
+        Args:
+            per_second: At most so many jobs.
+            on_progress: Told how many more are done.
+
+        Returns:
+            How many jobs of the whole batch ended with which verdict.
+
+        Raises:
+            NotFound: There is no such batch.
+        """
+        with self._engine.connect() as connection:
+            batch = find_replay(connection, replay_id)
+        if batch is None:
+            raise NotFound("there is no such replay")
+        began, done = time.monotonic(), 0
+        while items := self._pending(replay_id):
+            for job_id in items:
+                time.sleep(max(0.0, began + done / per_second - time.monotonic()))
+                self._replay(batch, job_id)
+                done += 1
+                on_progress(1)
+        return self.verdicts(replay_id)
+
+    def verdicts(self, replay_id: str) -> dict[str | None, int]:
+        """How many jobs of a batch ended with which verdict; None counts those still to come."""
+        with self._engine.connect() as connection:
+            return replay_verdicts(connection, replay_id)
+
+    def _pending(self, replay_id: str) -> list[str]:
+        with self._engine.connect() as connection:
+            return pending_items(connection, replay_id)
+
+    def _pages(self, wanted: JobFilter) -> Iterator[list[Candidate]]:
+        after = ""
+        while True:
+            with self._engine.connect() as connection:
+                page = candidates(connection, wanted, after=after)
+            if not page:
+                return
+            yield page
+            after = page[-1].id
+
+    def _disclosed_before(self, page: list[Candidate]) -> dict[str, dict[str, set[str]]]:
+        with self._engine.connect() as connection:
+            return disclosed_before(connection, [job.id for job in page])
+
+    def _replay(self, batch: Replay, job_id: str) -> None:
+        with self._engine.connect() as connection:
+            found = candidates(connection, JobFilter(ids=(job_id,)))
+            before = disclosed_before(connection, [job_id]).get(job_id, {})
+        judged: str | _Passed = "pruned"
+        if found:
+            judged = self._judge(found[0], before, even_if_sent=batch.even_if_sent)
+        now = self._clock()
+        verdict = judged if isinstance(judged, str) else REPLAYED
+        with writing(self._engine) as connection:
+            # The item comes first: who closes it replays the job, and nobody else does.
+            if not close_item(connection, batch.id, job_id, verdict, now=now):
+                return
+            if isinstance(judged, _Passed) and not put_back(
+                connection,
+                batch,
+                found[0],
+                sealed=self._resealed(found[0], judged),
+                policy_version=self._policy.version,
+                now=now,
+            ):
+                close_item(connection, batch.id, job_id, _CHANGED, now=now, instead_of=REPLAYED)
+
+    def _resealed(self, job: Candidate, passed: _Passed) -> bytes:
+        """The payload bound to today's policy; as it is, if it is bound to that already."""
+        assert job.sealed is not None  # noqa: S101 - it was judged
+        assert job.bucket is not None  # noqa: S101
+        if job.policy_version == self._policy.version:
+            return job.sealed
+        identity = seal_identity(job.id, job.kind, self._policy.version)
+        return self._sealer.seal(passed.held, identity=identity, bucket=job.bucket)
+
+    def _judge(
+        self, job: Candidate, before: Mapping[str, set[str]], *, even_if_sent: bool
+    ) -> str | _Passed:
+        """A static reason to refuse, or what the replay needs to know."""
+        task = TASKS.get(job.kind)
+        if refusal := self._refusal(job, task, even_if_sent=even_if_sent):
+            return refusal
+        assert task is not None  # noqa: S101 - else it was refused
+        try:
+            held = task.payload.model_validate(self._opened(job)).held()
+        except SealBroken as error:
+            return "payload.erased" if error.code == "seal.forgotten" else error.code
+        except ValidationError:
+            return "payload.outdated"
+        leaving = self._leaving(job, task, held, before)
+        return leaving if isinstance(leaving, str) else _Passed(held, leaving)
+
+    def _leaving(
+        self,
+        job: Candidate,
+        task: Task,
+        held: Mapping[str, object],
+        before: Mapping[str, set[str]],
+    ) -> str | tuple[Leaving, ...]:
+        """What today's policy lets out of it, or why that will not do."""
+        leaving = []
+        for name in task.operations:
+            operation = self._policy.operations.get(name)
+            if operation is None:
+                return "policy.narrower"
+            if self._policy.separate_consent(operation) and not job.consent_ref:
+                return "consent.missing"
+            categories = _categories(operation, held)
+            if before.get(name, set()) - set(categories):
+                return "policy.narrower"
+            if any(
+                field.held and field.required and field.held not in held
+                for field in operation.fields.values()
+            ):
+                return "policy.asks_for_more"
+            leaving.append(
+                Leaving(
+                    recipient=operation.recipient,
+                    operation=name,
+                    purpose=operation.purpose,
+                    clauses=self._policy.purposes[operation.purpose].clauses,
+                    categories=categories,
+                )
+            )
+        return tuple(leaving)
+
+    def _refusal(self, job: Candidate, task: Task | None, *, even_if_sent: bool) -> str | None:
+        if job.state is State.EXPIRED or (job.expires_at and job.expires_at <= self._clock()):
+            return "expired"
+        if job.state not in REPLAYABLE:
+            return f"state.{job.state}"
+        if job.sealed is None or job.bucket is None:
+            return "payload.erased"
+        if task is None:
+            return "kind.unknown"
+        if job.state is State.UNKNOWN and not (task.repeatable or even_if_sent):
+            return "outcome.unknown"
+        return None
+
+    def _opened(self, job: Candidate) -> dict[str, Any]:
+        assert job.sealed is not None  # noqa: S101 - else it was refused
+        assert job.bucket is not None  # noqa: S101
+        identity = seal_identity(job.id, job.kind, job.policy_version)
+        return self._sealer.open(job.sealed, identity=identity, bucket=job.bucket)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Passed:
+    held: Mapping[str, object]
+    leaving: tuple[Leaving, ...]
+
+
+def checked_reason(reason: str) -> str:
+    """A reason fit for the audit.
+
+    Raises:
+        InvalidValue: It is empty, too long, or holds something personal.
+    """
+    reason = reason.strip()
+    if not 1 <= len(reason) <= _LONGEST_REASON:
+        raise InvalidValue(f"reason: must have 1 to {_LONGEST_REASON} characters")
+    if detect(reason) is not None:
+        raise InvalidValue("reason: must hold no phone, identity or card number")
+    return reason
+
+
+def _replayable(wanted: JobFilter) -> JobFilter:
+    """Jobs named by id are judged whatever their state, others only if a replay makes sense."""
+    return wanted if wanted.ids or wanted.states else replace(wanted, states=REPLAYABLE)
+
+
+def _categories(operation: Operation, held: Mapping[str, object]) -> tuple[str, ...]:
+    leaving = (
+        field.category
+        for field in operation.fields.values()
+        if field.category and field.held in held
+    )
+    return tuple(dict.fromkeys(leaving))
