@@ -11,6 +11,7 @@ import functools
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["HOST", "SandboxServer", "listen", "make_server"]
+__all__ = ["HOST", "Listener", "SandboxServer", "listen", "make_server"]
 
 HOST = "127.0.0.1"
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-_Connections = dict[tuple[str, int], "asyncio.Transport"]
+_Peer = tuple[str, int]
+_Connections = dict[_Peer, "asyncio.Transport"]
+Listener = Callable[[_Peer, bytes], object]
+"""Hears the raw bytes of a connection as they arrive, before anybody reads them."""
 
 
 def listen(port: int = 0) -> socket.socket:
@@ -50,13 +54,13 @@ def listen(port: int = 0) -> socket.socket:
     return listener
 
 
-def make_server(sandbox: Sandbox) -> uvicorn.Server:
+def make_server(sandbox: Sandbox, hear: Listener = lambda _peer, _data: None) -> uvicorn.Server:
     """A server without access log; run it with ``server.run(sockets=[listen()])``."""
     connections: _Connections = {}
     return uvicorn.Server(
         uvicorn.Config(
             _offer_abort(sandbox, connections),
-            http=_registering(connections),
+            http=_registering(connections, hear),
             ws="none",
             access_log=False,
             log_level="warning",
@@ -79,12 +83,18 @@ class SandboxServer:
             server.url, server.sandbox.journal
     """
 
-    def __init__(self, sandbox: Sandbox | None = None, *, port: int = 0) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox | None = None,
+        *,
+        port: int = 0,
+        hear: Listener = lambda _peer, _data: None,
+    ) -> None:
         self.sandbox = sandbox or create_sandbox()
         self._listener = listen(port)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
-        self._server = make_server(self.sandbox)
+        self._server = make_server(self.sandbox, hear)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._listener]}, name="sandbox"
         )
@@ -99,7 +109,7 @@ class SandboxServer:
         self._listener.close()
 
 
-def _registering(connections: _Connections) -> type[asyncio.Protocol]:
+def _registering(connections: _Connections, hear: Listener) -> type[asyncio.Protocol]:
     """The protocol that uvicorn prefers here, noting each connection by its client's address."""
     base: Any = AutoHTTPProtocol
 
@@ -108,6 +118,10 @@ def _registering(connections: _Connections) -> type[asyncio.Protocol]:
             self._peer = transport.get_extra_info("peername")
             connections[self._peer] = transport
             super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            hear(self._peer, data)
+            super().data_received(data)
 
         def connection_lost(self, exc: Exception | None) -> None:
             connections.pop(self._peer, None)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -36,6 +36,7 @@ from models.pseudonyms import Pseudonyms
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.language import say_in as t
 from workers.cli.show_policy import print_policy
+from workers.proofs.report import Proof
 from workers.published import open_policy
 from workers.settings import Settings, load_settings
 
@@ -264,6 +265,66 @@ def verify(as_json: _AsJson = False) -> None:
         raise typer.Exit(ENDED_BADLY)
     if not as_json:
         typer.echo(t(f"The ledger is whole: {rows} rows.", f"台账完整，共 {rows} 行。"))
+
+
+@app.command(
+    "prove",
+    help=t(
+        "Prove on this machine that nothing personal leaves beyond the policy: real processes, "
+        "made-up people, every operation and kind of job, every mishap.",
+        "在本机证明：除政策列明的内容外，没有任何个人信息离开系统。",
+    ),
+)
+def prove(
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            help=t(
+                "An empty PostgreSQL database to sweep as well.", "另外检查的空 PostgreSQL 数据库。"
+            )
+        ),
+    ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help=t("Vary more, for longer.", "更多变化，更久。"))
+    ] = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Run the proofs; exit code 1 tells that one does not hold."""
+    from workers import proofs
+
+    console = Console(highlight=False)
+    with Progress(transient=True, console=_errors()) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        found = proofs.prove(
+            progress,
+            policy_file=load_settings().policy_file,
+            database_url=database_url,
+            thorough=thorough,
+        )
+    if as_json:
+        _print_json([{**asdict(proof), "holds": proof.holds} for proof in found])
+    else:
+        for proof in found:
+            _print_proof(console, proof)
+    if not all(proof.holds for proof in found):
+        raise typer.Exit(ENDED_BADLY)
+
+
+def _print_proof(console: Console, proof: Proof) -> None:
+    verdict = (
+        f"[green]{t('holds', '成立')}[/]" if proof.holds else f"[red]{t('FAILS', '不成立')}[/]"
+    )
+    console.print(f"{verdict}  [bold]{proof.name}[/]: {t(proof.claim, proof.claim_zh)}")
+    facts = (t(f"{proof.cases} cases", f"{proof.cases} 例"), *proof.notes, f"{proof.seconds:.1f} s")
+    console.print(f"       {' · '.join(facts)}", style="dim")
+    for fault in proof.faults:
+        console.print(f"       [red]{fault}[/]")
 
 
 _WHAT = {"removed": "缺失", "altered": "被改动", "tail cut": "起的末尾被截去"}

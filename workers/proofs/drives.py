@@ -1,0 +1,92 @@
+"""How each operation of the policy is called, so that proofs can call all of them.
+
+A new adapter adds one entry; until it does, the proofs fail and name the operation.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from integrations.aliyun import AliyunCredentials, AliyunSms
+from integrations.aliyun.signing import signer
+from integrations.aliyun.sms import BEIJING
+from integrations.gate import Gate, Signer
+from integrations.policy import Operation
+from integrations.sandbox.config import SCENE_TEMPLATES, SandboxConfig
+from models.attempts import Attempt
+from models.clock import utc_now
+
+__all__ = ["DRIVES", "Drive", "TappedGate", "personal_fields"]
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One operation's adapter."""
+
+    call: Callable[[Gate, Attempt], object]
+    """Makes the adapter do the operation once."""
+    pinned: Callable[[dt.datetime], Signer]
+    """A signer as the adapter's, with the clock stopped and always the same nonce."""
+
+
+def _credentials() -> AliyunCredentials:
+    key_id, key = next(iter(SandboxConfig().access_keys.items()))
+    return AliyunCredentials(key_id, key.secret)
+
+
+def _sms(gate: Gate) -> AliyunSms:
+    return AliyunSms(
+        gate,
+        _credentials(),
+        sign_name=next(iter(SandboxConfig().sign_names)),
+        templates=SCENE_TEMPLATES,
+    )
+
+
+def _aliyun_pinned(now: dt.datetime) -> Signer:
+    return signer(_credentials(), clock=lambda: now, nonce=lambda: "5" * 32)
+
+
+DRIVES: Mapping[str, Drive] = {
+    "aliyun.sms.send": Drive(lambda gate, a: _sms(gate).send_code(a), _aliyun_pinned),
+    "aliyun.sms.query": Drive(
+        lambda gate, a: _sms(gate).query_send(a, utc_now().astimezone(BEIJING).date()),
+        _aliyun_pinned,
+    ),
+}
+"""By the policy's name of the operation."""
+
+
+class TappedGate:
+    """A gate that lets what adapters hand it be seen and changed on the way in.
+
+    Args:
+        gate: The real one.
+        change: Gets the keyword arguments of ``send`` (``request`` among them) and returns them.
+    """
+
+    def __init__(self, gate: Gate, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._gate = gate
+        self._change = change
+
+    @property
+    def policy(self) -> Any:
+        """The real gate's."""
+        return self._gate.policy
+
+    def send(self, request: Any, **arguments: Any) -> Any:
+        """Change, then hand on."""
+        changed = self._change({"request": request, **arguments})
+        return self._gate.send(changed.pop("request"), **changed)
+
+
+def personal_fields(operation: Operation) -> dict[str, str]:
+    """The operation's personal fields: where they are, and what of the job they hold."""
+    return {
+        name: field.held
+        for name, field in operation.fields.items()
+        if field.held and not field.impersonal
+    }

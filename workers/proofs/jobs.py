@@ -1,0 +1,213 @@
+"""Canary, second half: every kind of job through the whole product, and all that is left behind.
+
+Real processes, a real Redis, a real database. Each kind of job meets each mishap, among them a
+worker that is killed while the provider is silent. Then everything is searched: what arrived at
+the provider, Redis' file and its live keys, the database's file and write-ahead log (or the rows,
+with PostgreSQL), all logs, every reply of the gateway and the command line.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from integrations.policy import Policy
+from integrations.sandbox.faults import Fault
+from models.pii import Phone
+from models.states import SETTLED
+from tasks.registry import TASKS
+from tasks.task import Task
+from workers.proofs.house import House, await_
+from workers.proofs.lab import cell_faults
+from workers.proofs.people import Person, made_up_payload
+from workers.proofs.report import Progress, Proof, run_proof
+from workers.proofs.traces import Value, find
+
+__all__ = ["sweep_jobs"]
+
+_UNREACHED = 30.0
+
+_MISHAPS: dict[str, tuple[Fault, ...]] = {
+    # The crash comes first, because it ends whatever else is under way.
+    "crash": (Fault(kind="hang", seconds=30, times=1),),
+    "timeout": (Fault(kind="hang", seconds=30, times=1),),
+    "success": (),
+    "4xx": (Fault(kind="status", status=403, times=1),),
+    "5xx": (Fault(kind="status", status=502, times=1),),
+    "garbage": (Fault(kind="garbage", times=1),),
+    "reset": (Fault(kind="reset", times=1),),
+    "retry": (Fault(kind="code", code="Throttling.User", retry_after=100, times=1),),
+    "dead": (Fault(kind="code", code="isv.MOBILE_NUMBER_ILLEGAL", times=1),),
+}
+
+
+def sweep_jobs(
+    policy: Policy,
+    progress: Progress,
+    *,
+    policy_file: Path | None = None,
+    database_url: str | None = None,
+) -> Proof:
+    """Run every kind of job through every mishap, then search everything."""
+    place = "PostgreSQL" if database_url else "SQLite"
+    proof = Proof(
+        f"canary, whole product on {place}",
+        "no value of a person is anywhere but in the policy's cells on the wire",
+        "除政策列明的传输字段外，任何地方都找不到个人信息",
+    )
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zjj-")))
+        house = House(folder, policy_file=policy_file, database_url=database_url)
+        sweep = _Sweep(stack.enter_context(house), policy)
+        cases: list[Callable[[], Iterable[str]]] = [
+            partial(sweep.run, task, mishap) for mishap in _MISHAPS for task in TASKS.values()
+        ]
+        cases += [sweep.refuse, sweep.settle, sweep.look, sweep.search_wire, sweep.search_places]
+        run_proof(proof, cases, progress)
+        proof.notes += sweep.notes
+    return proof
+
+
+class _Sweep:
+    """One run over one house."""
+
+    def __init__(self, house: House, policy: Policy) -> None:
+        self._house = house
+        self._policy = policy
+        self._code = f"{secrets.randbelow(10**6):06d}"
+        self._people: dict[str, Person] = {}
+        """By job."""
+        self._others: list[Value] = []
+        self.notes: list[str] = []
+
+    def run(self, task: Task, mishap: str) -> Iterator[str]:
+        """Enqueue one job and let it meet its mishap."""
+        sandbox = self._house.sandbox.sandbox
+        faults = _MISHAPS[mishap]
+        sandbox.faults.clear()
+        for fault in faults:
+            sandbox.faults.add(fault.model_copy())
+        seen = sandbox.journal.totals()["requests"]
+        job_id = self._enqueue(task)
+
+        def met() -> bool:
+            view = self._house.entrance.service.find(job_id)
+            settled = view is not None and view.state in SETTLED
+            return settled or sandbox.journal.totals()["requests"] > seen + len(faults) - 1
+
+        await_(met, f"{task.kind} meets {mishap}")
+        if mishap == "crash":
+            self._house.kill_worker()
+            self._house.start_worker()
+        yield from ()
+
+    def refuse(self) -> Iterator[str]:
+        """What the gateway and the command line refuse must not come back in the refusal."""
+        person = Person(self._code)
+        phone = person.text(Phone)
+        self._others += [
+            Value("refused phone", phone),
+            Value("refused text", person.address),
+            Value("another's user", person.user),
+        ]
+        for body in (
+            {"phone": phone + "0", "code": self._code, "scene": "register"},
+            {"phone": phone, "code": self._code, "scene": person.address},
+            {"phone": phone, "code": self._code, "scene": "login", "name": person.user},
+            {"phone": {"number": phone}},
+            [phone],
+        ):
+            status, _ = self._house.ask("POST", "/v1/sms-codes", body, Idempotency_Key="k-1")
+            if status < 400:
+                yield "the gateway took a malformed job"
+        with ThreadPoolExecutor() as pool:
+            for words in (
+                ("jobs", "enqueue", "sms_code", f"phone={phone}0", f"code={phone}"),
+                ("privacy", "subject", "--phone", phone),
+            ):
+                pool.submit(self._house.command, *words)
+
+    def settle(self) -> Iterator[str]:
+        """Wait until every job has ended, or is left to a clock that is not ours."""
+        self._house.sandbox.sandbox.faults.clear()
+        states: dict[str, str] = {}
+
+        def ended() -> bool:
+            for job_id in self._people:
+                view = self._house.entrance.service.find(job_id)
+                states[job_id] = view.state.value if view else "lost"
+            return all(state in {*SETTLED, "lost"} for state in states.values())
+
+        await_(ended, "every job has ended", _UNREACHED)
+        if "lost" in states.values():
+            yield "a job is lost"
+        counts = {state: [*states.values()].count(state) for state in sorted({*states.values()})}
+        self.notes.append(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+    def look(self) -> Iterator[str]:
+        """Look at every job by every door."""
+        for job_id in self._people:
+            status, _ = self._house.ask("GET", f"/v1/jobs/{job_id}")
+            if status != 200:
+                yield "a job cannot be looked at"
+        for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+            self._house.ask("GET", path)
+        first, *_ = self._people
+        person = self._people[first]
+        phone = person.text(Phone)
+        with ThreadPoolExecutor() as pool:
+            done = [
+                pool.submit(self._house.command, *words, typed=f"{phone}\n")
+                for words in (
+                    ("privacy", "ledger", "verify"),
+                    ("privacy", "subject", "--phone", "-"),
+                    ("privacy", "subject", "--phone", "-", "--json"),
+                    ("jobs", "show", first),
+                    ("jobs", "show", first, "--json"),
+                )
+            ]
+        if any(each.result() for each in done):
+            yield "a command failed that shows jobs and disclosures"
+
+    def search_wire(self) -> Iterator[str]:
+        """Each request carries one person's cells and nothing else of anybody."""
+        requests = self._house.tap.requests()
+        for request in requests:
+            yield from cell_faults(self._policy, request, self._people.values())
+            for trace in find(self._others, request):
+                yield f"a request carries {trace.value.name}"
+        self.notes.append(f"{len(requests)} requests")
+        if not requests:
+            yield "nothing arrived"
+
+    def search_places(self) -> Iterator[str]:
+        """Nothing is left anywhere: while it runs, and after it has stopped."""
+        values = [value for person in self._people.values() for value in person.values()]
+        values = [*{value.text: value for value in (*values, *self._others)}.values()]
+        searched: dict[str, bytes] = {}
+        size = 0
+        for stopped in (False, True):
+            if stopped:
+                self._house.stop()
+            for place, data in self._house.places():
+                if searched.get(place) == data:
+                    continue
+                searched[place] = data
+                size += len(data)
+                for trace in find(values, data):
+                    yield f"{place} holds {trace.value.name} ({trace.form})"
+        self.notes.append(f"{len(values)} values sought in {len(searched)} places, {size:,} bytes")
+
+    def _enqueue(self, task: Task) -> str:
+        person = Person(self._code)
+        payload = made_up_payload(task.payload, person)
+        key = f"key-{secrets.token_hex(8)}"
+        job = self._house.entrance.service.enqueue(payload, backend="proof", idempotency_key=key)
+        self._people[job.id] = person
+        self._others.append(Value("idempotency key", key))
+        return job.id

@@ -1,0 +1,143 @@
+"""Finding a value again in what a run leaves behind; apart from the gate's own search.
+
+A value is looked for as it is, percent-encoded, JSON-escaped, in hexadecimal, in base64 (either
+alphabet, each alignment), as MD5, SHA-1, SHA-256 and SHA-512 (hexadecimal and base64), in UTF-16,
+and inside whatever gzip or zlib stream occurs; of numbers also every run of seven digits or more.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import quote, unquote_to_bytes
+
+__all__ = ["Trace", "Value", "find", "unpacked"]
+
+_RUN = 7
+# Digits that stand alone; a fraction of a second is none of a person's digits.
+_DIGITS = re.compile(rb"(?<![0-9A-Za-z_])(?<!\d\.)[0-9]{4,24}(?![0-9A-Za-z_])")
+_STREAM = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
+_ESCAPED = re.compile(rb"\\+u([0-9a-fA-F]{4})")
+_DIGESTS = ("md5", "sha1", "sha256", "sha512")
+_DEEPEST = 3
+
+
+@dataclass(frozen=True)
+class Value:
+    """A made-up value of a made-up person."""
+
+    name: str
+    """What it is, such as ``phone``; findings name it and never show it."""
+    text: str
+
+    @cached_property
+    def forms(self) -> dict[str, tuple[bytes, ...]]:
+        """The bytes to look for, by the name of the form; in lower case where case is free."""
+        data = self.text.encode()
+        digests = [hashlib.new(name, data, usedforsecurity=False) for name in _DIGESTS]
+        forms: dict[str, tuple[bytes, ...]] = {
+            "hex": (data.hex().encode(),),
+            "digest": tuple(digest.hexdigest().encode() for digest in digests),
+            "percent": ("".join(f"%{byte:02x}" for byte in data).encode(),),
+            "json": ("".join(f"\\u{ord(sign):04x}" for sign in self.text).encode(),),
+        }
+        if not self.short:
+            forms["plain"] = tuple({data.lower(), quote(self.text).encode().lower()})
+            forms["utf-16"] = tuple(
+                self.text.encode(f"utf-16-{end}").lower() for end in ("le", "be")
+            )
+        return forms
+
+    @cached_property
+    def encoded(self) -> tuple[bytes, ...]:
+        """The characters of base64 that the value alone decides; here case counts."""
+        data = self.text.encode()
+        cores = [
+            base64.b64encode(b"\0" * shift + data)[
+                -(-shift * 8 // 6) : (shift + len(data)) * 8 // 6
+            ]
+            for shift in range(3)
+        ]
+        cores += [
+            base64.b64encode(hashlib.new(name, data, usedforsecurity=False).digest()).rstrip(b"=")
+            for name in _DIGESTS
+        ]
+        return tuple(core for core in cores if len(core) >= _RUN)
+
+    @cached_property
+    def runs(self) -> tuple[bytes, ...]:
+        """Every part of seven digits of a number."""
+        if not self.text.isdecimal() or self.short:
+            return ()
+        digits = self.text.encode()
+        return tuple(digits[at : at + _RUN] for at in range(len(digits) - _RUN + 1))
+
+    @property
+    def short(self) -> bool:
+        """Whether it occurs by chance, so that only a number standing alone counts."""
+        return len(self.text) < _RUN and self.text.isascii()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A value that was found."""
+
+    value: Value
+    form: str
+    count: int
+
+
+def find(values: Iterable[Value], data: bytes) -> list[Trace]:
+    """Every value that occurs in ``data`` in some form."""
+    layers = [_Layer(layer) for layer in unpacked(data)]
+    found = []
+    for value in values:
+        by_form: dict[str, int] = {}
+        for layer in layers:
+            for form, count in layer.count(value):
+                by_form[form] = max(count, by_form.get(form, 0))
+        found += [Trace(value, form, count) for form, count in by_form.items()]
+    return found
+
+
+class _Layer:
+    def __init__(self, data: bytes) -> None:
+        self.lower = data.lower()
+        self.encoded = data.translate(bytes.maketrans(b"-_", b"+/"), b"\r\n")
+        self.numbers = _DIGITS.findall(data)
+
+    def count(self, value: Value) -> Iterator[tuple[str, int]]:
+        for form, needles in value.forms.items():
+            if count := sum(self.lower.count(needle) for needle in needles):
+                yield form, count
+        if count := sum(self.encoded.count(core) for core in value.encoded):
+            yield "base64", count
+        if value.short and (count := self.numbers.count(value.text.encode())):
+            yield "plain", count
+        if count := sum(any(run in number for run in value.runs) for number in self.numbers):
+            yield "digits", count
+
+
+def unpacked(data: bytes, depth: int = 0) -> Iterator[bytes]:
+    """``data``; the same with percent and JSON escapes undone; and each compressed stream."""
+    yield data
+    for undone in (unquote_to_bytes(data), _ESCAPED.sub(_character, data)):
+        if undone != data:
+            yield undone
+    if depth < _DEEPEST:
+        for match in _STREAM.finditer(data):
+            try:
+                inner = zlib.decompressobj(47).decompress(data[match.start() :], 1 << 24)
+            except zlib.error:
+                continue
+            if inner:
+                yield from unpacked(inner, depth + 1)
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    return chr(int(escape[1], 16)).encode("utf-8", "replace")
