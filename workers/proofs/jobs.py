@@ -19,7 +19,7 @@ from pathlib import Path
 from integrations.policy import Policy
 from integrations.sandbox.faults import Fault
 from models.pii import Phone
-from models.states import SETTLED
+from models.states import SETTLED, State
 from tasks.registry import TASKS
 from tasks.task import Task
 from workers.proofs.house import House, await_
@@ -67,7 +67,8 @@ def sweep_jobs(
         cases: list[Callable[[], Iterable[str]]] = [
             partial(sweep.run, task, mishap) for mishap in _MISHAPS for task in TASKS.values()
         ]
-        cases += [sweep.refuse, sweep.settle, sweep.look, sweep.search_wire, sweep.search_places]
+        cases += [sweep.refuse, sweep.settle, sweep.replay, sweep.settle, sweep.look]
+        cases += [sweep.search_wire, sweep.search_places]
         run_proof(proof, cases, progress)
         proof.notes += sweep.notes
     return proof
@@ -148,6 +149,18 @@ class _Sweep:
             yield "a job is lost"
         counts = {state: [*states.values()].count(state) for state in sorted({*states.values()})}
         self.notes.append(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+    def replay(self) -> Iterator[str]:
+        """Have what failed done again."""
+        views = map(self._house.entrance.service.find, self._people)
+        failed = [view.id for view in views if view and view.state is State.FAILED]
+        words = ("--reason", "proof of the canaries", "--json", "--even-if-sent")
+        if not failed:
+            yield "no job has failed, so none can be replayed"
+        elif self._house.command("jobs", "replay", *failed, *words):
+            yield "a failed job was not replayed"
+        else:
+            self.notes.append(f"{len(failed)} replayed")
 
     def look(self) -> Iterator[str]:
         """Look at every job by every door."""
