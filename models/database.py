@@ -17,7 +17,18 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from models.errors import ConfigurationError, DatabaseUnavailable
 
-__all__ = ["WRITES", "is_current", "migrate", "open_database", "plan_by_key", "writing"]
+__all__ = [
+    "VERSION_TABLE",
+    "WRITES",
+    "is_current",
+    "migrate",
+    "open_database",
+    "plan_by_key",
+    "writing",
+]
+
+VERSION_TABLE = "zjj_schema"
+"""Where Alembic notes our revision; a backend's own Alembic may live in the same schema."""
 
 WRITES = {"zjj_writes": True}
 """Execution options of a connection that will write: SQLite then locks at BEGIN, not midway."""
@@ -73,7 +84,7 @@ def open_database(url: str) -> Engine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver must not open transactions on its own: _begin_sqlite does, with the right lock.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -130,4 +141,6 @@ def is_current(engine: Engine) -> bool:
     """Whether the schema is at the newest revision."""
     newest = ScriptDirectory.from_config(_alembic()).get_current_head()
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == newest
+        options = {"version_table": VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        return context.get_current_revision() == newest

@@ -3,7 +3,8 @@
 A payload is encrypted with AES-256-GCM under the data key of its retention bucket (a UTC day);
 job id, kind and policy version are associated data, so a sealed payload opens only in its own
 place. Data keys are wrapped by a master key. Destroying a bucket's key forgets every payload of
-that day, in backups too.
+that day, also in copies of the table that were made without the keys: keep ``data_keys`` out of
+backups that outlive the bucket (``docs/operations.md``).
 """
 
 from __future__ import annotations

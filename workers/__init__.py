@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workers.enqueue import enqueue, enqueue_async
+    from workers.enqueueing import enqueue, enqueue_async
 
 __all__ = ["enqueue", "enqueue_async"]
 
@@ -11,7 +11,7 @@ __all__ = ["enqueue", "enqueue_async"]
 def __getattr__(name: str) -> Any:
     # Late, so that importing one room of `workers` does not import all of them.
     if name in __all__:
-        from workers import enqueue
+        from workers import enqueueing
 
-        return getattr(enqueue, name)
+        return getattr(enqueueing, name)
     raise AttributeError(name)

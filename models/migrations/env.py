@@ -7,6 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
+from models.database import VERSION_TABLE
 from models.tables import UtcDateTime, metadata
 
 
@@ -22,6 +23,7 @@ context.configure(
     target_metadata=metadata,
     render_as_batch=True,
     render_item=_render,
+    version_table=VERSION_TABLE,
     transaction_per_migration=False,
 )
 with context.begin_transaction():

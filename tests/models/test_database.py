@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
-from models.database import is_current, migrate, open_database, plan_by_key, writing
+from models.database import VERSION_TABLE, is_current, migrate, open_database, plan_by_key, writing
 from models.errors import ConfigurationError, DatabaseUnavailable
 from models.tables import jobs, metadata
 from tests.models.rows import NOW, a_job, job_row, store
@@ -180,7 +180,9 @@ def test_a_fresh_database_becomes_current(fresh: Engine) -> None:
 
 def test_the_migrations_make_the_tables_that_the_code_knows(engine: Engine) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "version_table": VERSION_TABLE}
+        )
         assert compare_metadata(context, metadata) == []
 
 
@@ -262,7 +264,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(fresh: Engine) -> 
     with pytest.raises(DatabaseUnavailable):
         migrate(fresh)
     assert not is_current(fresh)
-    assert set(inspect(fresh).get_table_names()) - {"alembic_version"} == {"workers"}
+    assert set(inspect(fresh).get_table_names()) - {VERSION_TABLE} == {"workers"}
 
 
 def test_a_migration_without_a_database_is_told_apart(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
         ('place = "form"\nnote', 'place = "xml"\nnote', '"TemplateParam.code"', "no nested fields"),
         ('const = "50"', "const = 50", "const = 50", "only JSON"),
         # What comes back.
-        ('"BizId", "RequestId"]', '"BizId", "RequestId", "PhoneNum"]', None, "PhoneNum is never"),
+        ('"Code", "RequestId"]', '"Code", "RequestId", "PhoneNum"]', None, "PhoneNum is never"),
         ('reply.code = "Code"', 'reply.code = "Status"', 'reply.code = "Status"', "is not kept"),
         ("excerpts = { Message", "excerpts = { Code", None, "kept whole already"),
         ("excerpts = { Message", "excerpts = { Content", None, "Content is never kept"),

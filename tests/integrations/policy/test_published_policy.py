@@ -87,7 +87,7 @@ def test_the_sms_operation_is_row_one_of_the_matrix() -> None:
         "OutId",
     }
     assert operation.categories == ("user.contact.phone_number", "user.authorization.credentials")
-    assert set(operation.reply.keep) == {"Code", "BizId", "RequestId"}
+    assert set(operation.reply.keep) == {"Code", "RequestId"}
     assert operation.body == "form", "a phone number has no place in a URL"
 
 

@@ -122,8 +122,8 @@ def _changed(folder: Path, old: str, new: str) -> Policy:
             "operation aliyun.sms.send sends a new header x-device",
         ),
         (
-            '"BizId", "RequestId"]',
-            '"BizId", "RequestId", "Region"]',
+            '"Code", "RequestId"]',
+            '"Code", "RequestId", "Region"]',
             "operation aliyun.sms.send keeps a new reply field Region",
         ),
     ],
@@ -142,9 +142,9 @@ def test_a_new_operation_is_named(tmp_path: Path) -> None:
 
 
 def test_keeping_all_of_what_was_an_excerpt_is_named(tmp_path: Path) -> None:
-    text = TEXT.replace(
-        'reply.excerpts = { Message = "触发(?:分钟|小时|天)级流控" }\n', ""
-    ).replace('"BizId", "RequestId"]', '"BizId", "RequestId", "Message"]')
+    text = TEXT.replace('Message = "触发(?:分钟|小时|天)级流控", ', "").replace(
+        '"Code", "RequestId"]', '"Code", "RequestId", "Message"]'
+    )
     path = tmp_path / "new.toml"
     path.write_text(text, "utf-8")
 
@@ -158,7 +158,7 @@ def test_keeping_all_of_what_was_an_excerpt_is_named(tmp_path: Path) -> None:
     [
         ('consent = "none", pia_ref = "PIA-005"', 'consent = "consent", pia_ref = "PIA-005"'),
         ('hosts = ["api.jpush.cn", "bjapi.push.jiguang.cn"]', 'hosts = ["api.jpush.cn"]'),
-        ('"BizId", "RequestId"]', '"RequestId"]'),
+        (", BizId = '\\d{1,20}\\^\\d{1,5}' }", " }"),
         ("max = 512 }", "max = 400 }"),
         ('title = "钟久久隐私政策"', 'title = "隐私政策"'),
         (
