@@ -30,6 +30,7 @@ from models.errors import (
     WaitError,
     ZjjError,
 )
+from workers.logs import get_logger
 
 __all__ = [
     "PROBLEM_MEDIA_TYPE",
@@ -43,6 +44,8 @@ __all__ = [
     "not_found",
     "problem_responses",
 ]
+
+_log = get_logger()
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = 2.0
@@ -252,6 +255,7 @@ def _from_tree(error: Exception) -> Problem:
         case NotFound():
             return not_found()
         case _:
+            _log.error("gateway.failed", exc_info=error)
             return fault()
 
 

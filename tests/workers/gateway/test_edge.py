@@ -12,6 +12,7 @@ import httpx
 import pytest
 import structlog
 
+from models.errors import ConfigurationError
 from models.identifiers import new_id
 from tests.workers.gateway.serving import Gateway
 from workers.gateway import edge
@@ -93,15 +94,17 @@ def test_health_checks_do_not_fill_the_log(lines: list[Any], http: httpx.Client)
     assert [line["log_level"] for line in requests_in(lines, 2)] == ["debug", "debug"]
 
 
+@pytest.mark.parametrize("error", [LookupError, ConfigurationError])
 def test_our_own_fault_is_logged_without_its_words(
     lines: list[Any],
     gateway: Gateway,
     http: httpx.Client,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    error: type[Exception],
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise LookupError("16400001234 has no home")
+        raise error("16400001234 has no home")
 
     monkeypatch.setattr(gateway.service, "_prepare", broken)
     reply = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": new_id()})
@@ -114,7 +117,7 @@ def test_our_own_fault_is_logged_without_its_words(
     }
     found = requests_in(lines, 2)
     assert [line["event"] for line in found] == ["gateway.failed", "gateway.request"]
-    assert isinstance(found[0]["exc_info"], LookupError)  # workers.logs keeps class and places
+    assert isinstance(found[0]["exc_info"], error)  # workers.logs keeps class and places
     assert "16400001234" not in "".join(capfd.readouterr())
 
 
