@@ -55,6 +55,10 @@ types: .venv/.dev ## mypy, strict
 bench: .venv/.dev ## measure us and our peers side by side (ARGS="--help")
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: mutate
+mutate: .venv/.dev ## weaken the gate in a thousand ways and see the tests notice (ARGS="--help")
+	@exec $(BIN)/python -m tests.privacy.mutate $(ARGS)
+
 .PHONY: docs
 docs: .venv/.dev ## rewrite the generated pages in docs/
 	@ZJJ_LANG=en $(BIN)/typer workers.cli.app utils docs --name zjj --title "The zjj command" --output $(CLI_PAGE)

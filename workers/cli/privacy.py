@@ -36,6 +36,7 @@ from models.pseudonyms import Pseudonyms
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.language import say_in as t
 from workers.cli.show_policy import print_policy
+from workers.logs import configure_logs
 from workers.proofs.report import Proof
 from workers.published import open_policy
 from workers.settings import Settings, load_settings
@@ -292,6 +293,7 @@ def prove(
     """Run the proofs; exit code 1 tells that one does not hold."""
     from workers import proofs
 
+    configure_logs(level="error")
     console = Console(highlight=False)
     with Progress(transient=True, console=_errors()) as bar:
         tasks: dict[str, TaskID] = {}

@@ -1,0 +1,275 @@
+"""A mutation run over the gate and the policy: does any test notice when they get weaker?
+
+    python -m tests.privacy.mutate [--limit N] [MODULE …]
+
+Each mutant is one small change of one module (a check dropped or turned round, a boundary moved,
+an element taken out). It lives in memory only: a forked process imports it in place of the
+module and runs the tests of the gate until one fails. Ours instead of mutmut or cosmic-ray,
+because those write mutants into the tree and start an interpreter for each, which takes ten times
+as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+GATE = "tests/integrations/gate"
+POLICY = "tests/integrations/policy"
+# The quickest to fail come first.
+TESTS: dict[str, tuple[str, ...]] = {
+    "integrations.minimize": (f"{GATE}/test_minimize.py", f"{GATE}/test_leaky_adapters.py"),
+    "integrations.admission": (f"{GATE}/test_admission.py", f"{GATE}/test_leaky_adapters.py"),
+    "integrations.gate": (f"{GATE}/test_leaky_adapters.py", f"{GATE}/test_gate.py"),
+    "integrations.reply": (f"{GATE}/test_reply.py", f"{GATE}/test_gate.py"),
+    "integrations.disguises": (f"{GATE}/test_disguises.py", f"{GATE}/test_admission.py"),
+    "integrations.detectors": (f"{GATE}/test_detectors.py", f"{GATE}/test_admission.py"),
+    "integrations.leaves": (f"{GATE}/test_leaves.py", f"{GATE}/test_admission.py"),
+    "integrations.egress_guard": (f"{GATE}/test_egress_guard.py",),
+    "integrations.policy._entries": (POLICY, f"{GATE}/test_minimize.py"),
+    "integrations.policy._contradictions": (POLICY,),
+    "integrations.policy._widening": (POLICY,),
+}
+EVERYTHING = (GATE, POLICY, "tests/privacy/test_proofs.py")
+SECONDS = 90
+
+_TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change of one module."""
+
+    module: str
+    line: int
+    what: str
+    tree: ast.Module
+
+
+def mutants(module: str) -> Iterator[Mutant]:
+    """Every mutant of a module."""
+    tree = ast.parse(_path(module).read_text("utf-8"))
+    hidden = {id(part) for node in ast.walk(tree) for part in _without_effect(node)}
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        for what, field, index, new in _changes(node):
+            twin = copy.deepcopy(tree)
+            target = _same(tree, twin, node)
+            if index is None:
+                setattr(target, field, new)
+            elif new is None:
+                getattr(target, field).pop(index)
+            else:
+                getattr(target, field)[index] = new
+            ast.fix_missing_locations(twin)
+            yield Mutant(module, getattr(node, "lineno", 0), what, twin)
+
+
+def _path(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def _without_effect(node: ast.AST) -> Iterator[ast.AST]:
+    """Types, and what decorators are told."""
+    annotations = (getattr(node, name, None) for name in ("annotation", "returns", "slice"))
+    for part in (*annotations, *getattr(node, "decorator_list", ())):
+        if part is not None:
+            yield from ast.walk(part)
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        yield from ast.walk(node)
+
+
+def _same(tree: ast.AST, twin: ast.AST, node: ast.AST) -> ast.AST:
+    return next(b for a, b in zip(ast.walk(tree), ast.walk(twin), strict=True) if a is node)
+
+
+_Change = tuple[str, str, int | None, Any]
+"""In words; the field; the place in a list; and what comes there (None: taken out)."""
+
+
+def _changes(node: ast.AST) -> Iterator[_Change]:
+    yield from _conditions(node)
+    yield from _operators(node)
+    yield from _values(node)
+    for field in ("body", "orelse"):
+        block = getattr(node, field, None)
+        for index, statement in enumerate(block if isinstance(block, list) else ()):
+            if _is_action(statement):
+                words = ast.unparse(statement).partition("\n")[0]
+                yield f"dropped: {words}", field, index, ast.Pass()
+
+
+def _conditions(node: ast.AST) -> Iterator[_Change]:
+    if isinstance(node, ast.If | ast.IfExp):
+        words = ast.unparse(node.test)
+        yield f"never: if {words}", "test", None, ast.Constant(value=False)
+        yield f"always: if {words}", "test", None, ast.Constant(value=True)
+    elif isinstance(node, ast.comprehension):
+        for index, test in enumerate(node.ifs):
+            yield f"unfiltered: {ast.unparse(test)}", "ifs", index, None
+
+
+def _operators(node: ast.AST) -> Iterator[_Change]:
+    if isinstance(node, ast.Compare):
+        for index, op in enumerate(node.ops):
+            yield f"turned: {ast.unparse(node)}", "ops", index, _TURNED[type(op)]()
+    elif isinstance(node, ast.BoolOp):
+        other = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+        yield f"and/or: {ast.unparse(node)}", "op", None, other
+        for index, value in enumerate(node.values):
+            yield f"without {ast.unparse(value)}", "values", index, None
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        # Twice not is the same truth, turned.
+        double = ast.UnaryOp(op=ast.Not(), operand=node.operand)
+        yield f"turned: {ast.unparse(node)}", "operand", None, double
+
+
+def _values(node: ast.AST) -> Iterator[_Change]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield f"{node.value} turned", "value", None, not node.value
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
+        for other in (node.value + 1, node.value - 1):
+            yield f"{other} for {node.value}", "value", None, other
+    elif isinstance(node, ast.Set | ast.Tuple):
+        stored = isinstance(getattr(node, "ctx", None), ast.Store)
+        for index, element in enumerate(() if stored else node.elts):
+            yield f"without {ast.unparse(element)}", "elts", index, None
+
+
+def _is_action(statement: ast.AST) -> bool:
+    if isinstance(statement, ast.Raise | ast.AugAssign):
+        return True
+    return isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Constant)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, mutant: Mutant, path: str) -> None:
+        super().__init__(mutant.module, path)
+        self._mutant = mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self._mutant.tree, self.get_filename(fullname), "exec")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: object,  # noqa: ARG002
+        target: object = None,  # noqa: ARG002
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self._mutant.module:
+            return None
+        file = str(_path(fullname))
+        return importlib.util.spec_from_file_location(
+            fullname, file, loader=_Loader(self._mutant, file)
+        )
+
+
+def _start(mutant: Mutant, tests: Sequence[str]) -> int:
+    """Fork a process that runs the tests against a mutant; returns its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    signal.alarm(SECONDS)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    sys.meta_path.insert(0, _Finder(mutant))
+    import pytest
+
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not slow"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    code = 1
+    try:
+        code = pytest.main([*options, *tests])
+    finally:
+        os._exit(int(code))
+
+
+def survivors(found: Sequence[Mutant], tests: dict[str, tuple[str, ...]]) -> list[Mutant]:
+    """The mutants that no test notices."""
+    left, running, alive = [*found], dict[int, Mutant](), list[Mutant]()
+    began, done = time.monotonic(), 0
+    while left or running:
+        while left and len(running) < (os.cpu_count() or 1):
+            mutant = left.pop()
+            running[_start(mutant, tests[mutant.module])] = mutant
+        pid, status = os.wait()
+        mutant = running.pop(pid)
+        done += 1
+        if status == 0:
+            alive.append(mutant)
+            print(f"\n  passes: {mutant.module}:{mutant.line} {mutant.what}", flush=True)
+        print(f"\r{done}/{len(found)} {time.monotonic() - began:.0f} s", end="", flush=True)
+    print()
+    return alive
+
+
+def main() -> int:
+    """Run; exit code 1 tells that a mutant survived."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("modules", nargs="*", default=[*TESTS])
+    parser.add_argument("--limit", type=int, help="at most so many mutants of each module")
+    chosen = parser.parse_args()
+    os.chdir(ROOT)
+    os.environ["CI"] = "1"
+    sys.path.insert(0, str(ROOT))
+    # Imported before forking, so that no child pays for it. Nothing of ours is among it.
+    for name in ("pytest", "hypothesis", "pydantic", "httpx", "phonenumbers", "stdnum.cn.ric"):
+        importlib.import_module(name)
+    found = []
+    for module in chosen.modules:
+        whole = Mutant(module, 0, "nothing", ast.parse(_path(module).read_text("utf-8")))
+        if not survivors([whole], TESTS):
+            print(f"The tests of {module} fail even without a change.")
+            return 2
+        made = [*mutants(module)]
+        if chosen.limit is not None and len(made) > chosen.limit:
+            made = random.Random(1).sample(made, chosen.limit)
+        found += made
+    alive = survivors(found, TESTS)
+    if alive:
+        print(
+            f"{len(alive)} pass the quick tests; now all tests of gate and policy, and the proofs"
+        )
+        alive = survivors(alive, dict.fromkeys(TESTS, EVERYTHING))
+    print(f"{len(found)} mutants, {len(found) - len(alive)} killed, {len(alive)} survive")
+    for mutant in sorted(alive, key=lambda each: (each.module, each.line)):
+        print(f"{mutant.module}:{mutant.line}: {mutant.what}")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
