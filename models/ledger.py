@@ -85,6 +85,9 @@ class LedgerWriter:
         self, transaction: Transaction, items: Sequence[Settlement]
     ) -> list[bool]:
         """Settle jobs together with their disclosures' results."""
+        if transaction.repeated:
+            # What stands is not written again, but the chain must know that it stands.
+            self._growth_in(transaction)
         return settle_jobs(transaction, items, self.write_results)
 
     def _append(

@@ -68,10 +68,9 @@ def settle_jobs(
         WriteApart: One of several is not as usual.
     """
     connection = transaction.connection
-    usual = [s for s in settlements if not s.rescued]
-    if usual and _UPDATE.execute(connection, [_job_row(s, State.RUNNING) for s in usual]) < len(
-        usual
-    ):
+    usual = [s for s in settlements if not (s.rescued or transaction.repeated)]
+    rows = [_job_row(s, State.RUNNING) for s in usual]
+    if usual and _UPDATE.execute(connection, rows) < len(usual):
         if len(settlements) > 1:
             raise WriteApart
         usual = []
@@ -141,16 +140,13 @@ def _settle_alone(connection: Connection, settlement: Settlement) -> _Answer:
         _UPDATE.execute(connection, [row])
         _ATTEMPT.execute(connection, [_attempt_row(settlement)])
         return _Answer.COUNTED
-    stands = connection.execute(
-        select(attempts.c.fence).where(
-            attempts.c.job_id == settlement.job_id,
-            attempts.c.fence == settlement.fence,
-            attempts.c.worker_id == settlement.worker_id,
-            attempts.c.event == settlement.event,
-            attempts.c.ended_at == settlement.at,
+    stored = connection.execute(
+        select(attempts).where(
+            attempts.c.job_id == settlement.job_id, attempts.c.fence == settlement.fence
         )
-    ).first()
-    return _Answer.REFUSED if stands is None else _Answer.STANDS
+    ).one_or_none()
+    stands = stored is not None and stored._asdict() == _attempt_row(settlement)
+    return _Answer.STANDS if stands else _Answer.REFUSED
 
 
 def _counts(connection: Connection, settlement: Settlement, state: State) -> bool:

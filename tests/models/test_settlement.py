@@ -371,8 +371,30 @@ def test_a_settle_that_is_written_twice_counts_and_changes_nothing(
     assert answers == [True]
     assert job_row(engine, claimed.job_id) == before
     assert len(all_rows(engine, disclosure_results)) == 1
+    write(engine, ledger.write_disclosures, a_disclosure(claim_new(engine)))
     with engine.connect() as connection:
         assert list(verify_ledger(connection, KEY)) == []
+
+
+def test_a_batch_of_settles_that_stood_is_recognised_as_a_whole(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    good, stale = claim_new(engine), claim_new(engine)
+    rescued = claim_new(engine)
+    change_job(engine, stale.job_id, fence=9)
+    settlements = [a_settlement(good), _rescue(rescued, Event.RETRY)]
+    first = write(engine, ledger.write_settlements, *settlements, acknowledged=False)
+    settlements.append(a_settlement(stale))
+    again = write(engine, ledger.write_settlements, *settlements, repeated=True)
+    assert (first, again) == ([True, True], [True, True, False])
+    assert state_of(engine, good.job_id) is State.SUCCEEDED
+
+
+def test_only_the_very_same_settle_is_recognised(engine: Engine, ledger: LedgerWriter) -> None:
+    """A rescuer's word stands under the worker's name, and may have come at the same moment."""
+    claimed = claim_new(engine)
+    assert _settle(engine, ledger, _rescue(claimed, Event.RETRY))
+    assert not _settle(engine, ledger, a_settlement(claimed, Event.RETRY, at=NOW + SECOND))
 
 
 def test_a_settle_written_twice_is_still_refused_if_it_never_counted(
