@@ -59,6 +59,10 @@ bench: .venv/.dev ## measure us and our peers side by side (ARGS="--help")
 mutate: .venv/.dev ## weaken the gate in a thousand ways and see the tests notice (ARGS="--help")
 	@exec $(BIN)/python -m tests.privacy.mutate $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/.dev ## kill, cut and fill up everything, in full size, and print the figures (ARGS="-k redis")
+	@$(BIN)/python -m pytest tests/chaos --full -p no:randomly $(ARGS)
+
 .PHONY: docs
 docs: .venv/.dev ## rewrite the generated pages in docs/
 	@ZJJ_LANG=en $(BIN)/typer workers.cli.app utils docs --name zjj --title "The zjj command" --output $(CLI_PAGE)

@@ -24,7 +24,7 @@ __all__ = ["Circuit", "CircuitNote", "Turn", "list_circuits", "take_probe", "wri
 
 _FAILURES = 5
 _FIRST_REST = dt.timedelta(seconds=5)
-_LONGEST_REST = dt.timedelta(seconds=60)
+_LONGEST_REST = dt.timedelta(seconds=30)
 _PROBE = dt.timedelta(seconds=20)
 """Longer than any call to a provider takes."""
 _MEMORY = dt.timedelta(seconds=30)

@@ -1,0 +1,117 @@
+"""Workers that are killed lose nothing and repeat nothing; workers that are asked to end, less."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from integrations.sandbox.faults import Fault
+from models.clock import utc_now
+from models.states import State
+from tests.chaos.ground import Ground, delays
+
+
+def test_random_workers_are_killed_again_and_again(
+    tmp_path: Path, full: bool, figure: Callable[..., None]
+) -> None:
+    kills, count = (200, 5000) if full else (4, 150)
+    # Slow enough that every kill hits jobs in all stages.
+    with Ground.open(tmp_path, latency_ms=1000 if full else 300) as ground:
+        ground.enqueue(count)
+        ground.without_lifetimes()
+        for _ in range(3):
+            ground.start_worker()
+        ground.ready()
+        done = 0
+        for _ in range(kills):
+            time.sleep(random.uniform(0.2, 0.8))
+            if ground.unsettled() == 0:
+                break
+            ground.kill(random.choice(ground.workers))
+            ground.start_worker()
+            done += 1
+        ground.settle(600)
+        # What is unknown at first is looked up, so that it says `unknown` only if it was not sent.
+        ground.until(lambda: ground.states()[State.UNKNOWN] <= _unsent(ground), "looked up")
+        figure("kill -9 of random workers", kills=done, **ground.audit())
+
+
+def _unsent(ground: Ground) -> int:
+    return sum(
+        row.state == State.UNKNOWN and not ground.journal.accepted(job_id)
+        for job_id, row in ground.rows().items()
+    )
+
+
+def test_a_killed_workers_jobs_are_settled_within_15_seconds(
+    ground: Ground, full: bool, figure: Callable[..., None]
+) -> None:
+    waits: list[float] = []
+    for _ in range(5 if full else 1):
+        ground.faults.add(Fault(kind="hang", seconds=60, action="SendSms"))
+        victim = ground.start_worker()
+        ids = ground.enqueue(16)
+        ground.until(lambda: sum(map(ground.journal.count, ids)) == 16, "all are under way")  # noqa: B023
+        ground.faults.clear()
+        other = ground.start_worker()
+        time.sleep(2)
+        killed_at = utc_now()
+        ground.kill(victim)
+        ground.settle()
+        for job_id in ids:
+            settled = ground.view(job_id).attempts[0].ended_at
+            waits.append((settled - killed_at).total_seconds())
+        ground.kill(other)
+    waits.sort()
+    p95 = waits[int(len(waits) * 0.95) - 1]
+    figure("crash recovery of a claimed job", p95=f"{p95:.1f} s", most=f"{waits[-1]:.1f} s")
+    assert p95 <= 15
+    ground.audit()
+
+
+def test_a_clean_restart_costs_no_attempt_and_little_time(
+    tmp_path: Path, full: bool, figure: Callable[..., None]
+) -> None:
+    with Ground.open(tmp_path, latency_ms=100) as ground:
+        first = ground.start_worker()
+        ground.ready()
+        ids: list[str] = []
+        for _ in range(5 if full else 2):
+            ids += ground.enqueue(60)
+            second = ground.start_worker()
+            started = ground.log().count('"event":"worker.started"')
+            ids += ground.enqueue(60)
+            ground.ready(started + 1)
+            ids += ground.enqueue(60)
+            ground.terminate(first)
+            ids += ground.enqueue(60)
+            assert first.wait(30) == 0
+            first = second
+        ground.settle()
+        figures = ground.audit()
+        waits = delays(ground.rows(), ids)
+        figure("clean restart of a busy worker", **figures, slowest=f"{waits[-1]:.2f} s")
+        assert ground.states() == {State.SUCCEEDED: len(ids)}
+        assert ground.most_counted_attempts() == 1
+        assert waits[-1] < 2
+
+
+def test_a_busy_workers_second_signal_is_fast_and_strands_nothing(ground: Ground) -> None:
+    ground.faults.add(Fault(kind="hang", seconds=60, times=1, action="SendSms"))
+    stubborn = ground.start_worker()
+    (hanging,) = ground.enqueue()
+    ground.until(lambda: ground.journal.count(hanging) == 1, "the provider is called")
+    ground.start_worker()
+    ground.ready(2)
+    ground.terminate(stubborn)
+    time.sleep(0.5)
+    began = time.monotonic()
+    ground.terminate(stubborn)
+    assert stubborn.wait(10) == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 2
+    ground.until(lambda: ground.states()[State.UNKNOWN] == 1, "signed off, not found dead", 5)
+    ground.until(lambda: ground.states()[State.SUCCEEDED] == 1, "looked up")
+    assert ground.journal.accepted(hanging) == 1
