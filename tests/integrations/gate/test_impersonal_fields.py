@@ -60,3 +60,8 @@ def test_a_phone_number_in_its_place_does_not(
         _send(orders, ledger, server, Phone(PHONE))
     assert [row.reason for row in ledger.rows] == ["field_category:Order"]
     assert server.connections == 0
+
+
+def test_a_request_does_not_show_its_values(orders: Policy) -> None:
+    request = orders.operation("orders.query").minimize({"order": "A-20260301-7"}, {})
+    assert "A-20260301-7" not in repr(request)
