@@ -65,3 +65,15 @@ def test_a_phone_number_in_its_place_does_not(
 def test_a_request_does_not_show_its_values(orders: Policy) -> None:
     request = orders.operation("orders.query").minimize({"order": "A-20260301-7"}, {})
     assert "A-20260301-7" not in repr(request)
+
+
+def test_a_short_reference_of_the_job_is_nobody_elses_setting(
+    loose: Policy, ledger: MemoryLedger, server: RecordingServer
+) -> None:
+    attempt = make_attempt(loose, held={"phone": Phone(PHONE), "user": "a-b.c"})
+    gate = make_gate(loose, ledger, server.url)
+    request = loose.operation("loose.form").minimize(attempt.held, {"note": "a-b.c"})
+    with pytest.raises(DeniedError):
+        gate.send(request, sign=lambda _: {}, attempt=attempt)
+    gate.close()
+    assert [row.reason for row in ledger.rows] == ["held_value:user"]
