@@ -89,7 +89,7 @@ def test_an_outage_opens_the_circuit_within_seconds(
     ground.enqueue(20)
     ground.until(lambda: '"event":"circuit.opened"' in ground.log(), "it opens", 5)
     ground.enqueue(100)
-    ground.until(lambda: ground.unsettled() <= 100, "the first ones end")
+    time.sleep(2)
     called = ground.journal.totals()["requests"]
     assert called < 60, "the rest wait instead of being tried"
     ground.faults.clear()

@@ -68,7 +68,7 @@ def _crawl(ground: Ground, full: bool) -> None:
         ("FLUSHALL", _flush),
         ("kill -9 without AOF", _die),
         pytest.param("outage", _vanish, marks=_FULL),
-        ("out of memory", _fill_up),
+        pytest.param("out of memory", _fill_up, marks=_FULL),
         pytest.param("500 ms slow", _crawl, marks=_FULL),
     ],
 )

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from integrations.sandbox.faults import Fault
 from models.clock import utc_now
 from models.states import State
@@ -17,7 +19,7 @@ from tests.chaos.ground import Ground, delays
 def test_random_workers_are_killed_again_and_again(
     tmp_path: Path, full: bool, figure: Callable[..., None]
 ) -> None:
-    kills, count = (200, 5000) if full else (4, 150)
+    kills, count = (200, 5000) if full else (4, 100)
     # Slow enough that every kill hits jobs in all stages.
     with Ground.open(tmp_path, latency_ms=1000 if full else 300) as ground:
         ground.enqueue(count)
@@ -99,6 +101,7 @@ def test_a_clean_restart_costs_no_attempt_and_little_time(
         assert waits[-1] < 2
 
 
+@pytest.mark.full
 def test_a_busy_workers_second_signal_is_fast_and_strands_nothing(ground: Ground) -> None:
     ground.faults.add(Fault(kind="hang", seconds=60, times=1, action="SendSms"))
     stubborn = ground.start_worker()
