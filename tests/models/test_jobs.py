@@ -166,19 +166,19 @@ def test_a_key_that_another_transaction_is_just_using_waits_for_its_end(
 def test_batches_that_share_keys_in_another_order_do_not_lock_each_other_out(
     engine: Engine, another_engine: Callable[[], Engine]
 ) -> None:
-    keys = [f"{number:064}" for number in range(50)]
-    start = threading.Barrier(4)
+    start = threading.Barrier(2)
 
     def insert(mine: Engine, order: int) -> None:
-        start.wait()
-        for _ in range(3):
-            _insert(mine, *(a_job(idempotency=key) for key in keys[::order]))
+        for turn in range(6):
+            batch = [a_job(idempotency=f"{turn:032}{number:032}") for number in range(200)]
+            start.wait(10)
+            _insert(mine, *batch[::order])
 
-    with ThreadPoolExecutor(4) as pool:
-        tasks = [pool.submit(insert, another_engine(), order) for order in (1, -1, 1, -1)]
+    with ThreadPoolExecutor(2) as pool:
+        tasks = [pool.submit(insert, another_engine(), order) for order in (1, -1)]
     for task in tasks:
         task.result()
-    assert len(all_rows(engine, jobs)) == 50
+    assert len(all_rows(engine, jobs)) == 1200
 
 
 _ENQUEUE_FROM_MANY_THREADS = """

@@ -16,7 +16,7 @@ from models.claims import Claim
 from models.database import writing
 from models.disclosures import Disclosure, SendResult, Verdict
 from models.errors import ClaimLost, DatabaseUnavailable
-from models.group_commit import GroupCommit, Transaction
+from models.group_commit import GroupCommit, Transaction, WriteApart
 from models.identifiers import new_id
 from models.jobs import find_job
 from models.ledger import Fault, LedgerWriter, SqlLedger, verify_ledger
@@ -341,6 +341,8 @@ def test_one_lost_claim_does_not_hold_up_its_neighbours(
 ) -> None:
     lost, held = _taken_over(engine, ledger), claim_new(engine)
     items = [a_disclosure(held), a_disclosure(lost), a_disclosure(held)]
+    with pytest.raises(WriteApart):
+        write(engine, ledger.write_disclosures, *items)
     answers = [commits.submit(ledger.write_disclosures, item) for item in items]
     assert [type(answer.exception()) for answer in answers] == [type(None), ClaimLost, type(None)]
     assert {row.id for row in all_rows(engine, disclosures)} == {items[0].id, items[2].id}
