@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -76,13 +77,13 @@ def test_a_password_does_not_show(tmp_path: Path) -> None:
 
 
 def test_an_error_never_quotes_a_parameter(engine: Engine) -> None:
-    job = a_job()
     with pytest.raises(DBAPIError) as caught, writing(engine) as connection:
         connection.execute(
             jobs.insert().values(id="SECRET-1", kind=None, queue="SECRET-2", sealed=b"SECRET-3")
         )
-    assert "SECRET" not in str(caught.value).partition("DETAIL")[0]
-    store(engine, job)
+    # PostgreSQL's own detail quotes the row; models/group_commit.py keeps it from travelling.
+    told = [line for line in str(caught.value).splitlines() if not line.startswith("DETAIL")]
+    assert "SECRET" not in "".join(told)
 
 
 def test_a_datetime_without_a_zone_has_no_place(engine: Engine) -> None:
@@ -244,21 +245,17 @@ def test_several_processes_may_migrate_at_once(database_url: str) -> None:
         engine.dispose()
 
 
-def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    """SQLite refuses to switch to WAL while another does, and does not wait for its turn."""
-    start = threading.Barrier(8)
-
-    def begin() -> None:
-        for number in range(25):
-            engine = open_database(f"sqlite:///{tmp_path / str(number)}")
-            start.wait(10)
-            with writing(engine) as connection:
-                connection.execute(text("CREATE TABLE IF NOT EXISTS t (id INTEGER)"))
-            engine.dispose()
-
-    with ThreadPoolExecutor(8) as pool:
-        for task in [pool.submit(begin) for _ in range(8)]:
-            task.result()
+def test_a_new_file_that_somebody_just_begins_with_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself does not wait when it is to switch to WAL."""
+    path = tmp_path / "new.db"
+    somebody = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    somebody.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.2, somebody.rollback).start()
+    engine = open_database(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    engine.dispose()
+    somebody.close()
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(fresh: Engine) -> None:
