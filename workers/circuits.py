@@ -31,7 +31,7 @@ __all__ = ["Circuits"]
 
 _log = get_logger()
 
-_PAUSED_SECONDS = 60.0
+_PAUSED_SECONDS = 30.0
 """A resume brings its jobs forward, so they may wait long."""
 
 
@@ -75,6 +75,9 @@ class Circuits:
         """
         now = self._clock()
         self._look()
+        if not self._pauses.keys().isdisjoint(recipients):
+            # A job that is turned away waits long, so a resume of a moment ago must be seen.
+            self._look(afresh=True)
         for recipient in recipients:
             if recipient in self._pauses:
                 until = self._pauses[recipient].until
@@ -115,8 +118,7 @@ class Circuits:
             elif turn is Turn.CLOSED:
                 _log.info("circuit.closed", recipient=recipient)
             if failed or turn is Turn.CLOSED:
-                with self._lock:
-                    self._looked_at = -self._moment
+                self._look_again_soon()
 
     def stop(self, recipients: Sequence[str], outcome: Outcome) -> None:
         """Pause recipients that refuse us as a whole; the first one to notice raises the alarm."""
@@ -140,8 +142,7 @@ class Circuits:
             except DBAPIError as error:
                 _log.warning("recipient.not_paused", error=type(error).__name__)
                 continue
-            with self._lock:
-                self._looked_at = -self._moment
+            self._look_again_soon()
             if first:
                 _log.error(
                     "recipient.stopped",
@@ -160,9 +161,13 @@ class Circuits:
             _log.info("circuit.probing", recipient=recipient)
         return taken
 
-    def _look(self) -> None:
+    def _look_again_soon(self) -> None:
         with self._lock:
-            if time.monotonic() - self._looked_at < self._moment:
+            self._looked_at = -self._moment
+
+    def _look(self, *, afresh: bool = False) -> None:
+        with self._lock:
+            if not afresh and time.monotonic() - self._looked_at < self._moment:
                 return
             self._looked_at = time.monotonic()
         try:

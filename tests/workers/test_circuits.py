@@ -184,6 +184,18 @@ def test_a_stop_pauses_the_recipient_for_all_and_is_audited_once(
     other.check(SMS)
 
 
+def test_a_resume_is_seen_at_once_by_a_worker_that_remembers_the_pause(
+    engine: Engine, commits: GroupCommit, clock: _Clock
+) -> None:
+    worker = Circuits(engine, commits, load_policy(), moment=3600.0, clock=clock)
+    worker.stop(SMS, Outcome(event=Event.FAIL, code="x", stops_recipient=True))
+    with pytest.raises(WaitError):
+        worker.check(SMS)
+    with writing(engine) as connection:
+        resume(connection, Scope.RECIPIENT, "aliyun_sms", actor="a", reason="b", now=clock())
+    worker.check(SMS)
+
+
 def test_a_stop_with_an_end_ends_by_itself(two: tuple[Circuits, Circuits], clock: _Clock) -> None:
     one, other = two
     quota = Outcome(
