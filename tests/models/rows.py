@@ -16,6 +16,7 @@ from models.disclosures import Disclosure, DisclosureResult, SendResult, Verdict
 from models.group_commit import Transaction
 from models.identifiers import new_id
 from models.jobs import NewJob, insert_jobs
+from models.reconciliation import Question
 from models.settlement import Settlement
 from models.states import Event, State
 from models.tables import jobs
@@ -120,7 +121,7 @@ def claim_new(engine: Engine, worker_id: str = "a" * 32, **job: Any) -> Claim:
     return claimed
 
 
-def a_disclosure(claimed: Claim, **changes: Any) -> Disclosure:
+def a_disclosure(claimed: Claim | Question, **changes: Any) -> Disclosure:
     """An admitted disclosure on behalf of a claim."""
     disclosure = Disclosure(
         id=new_id(),

@@ -1,4 +1,4 @@
-"""Claims, disclosures, settles, crashes, rescues and replays in any order, on the real SQL.
+"""Claims, disclosures, settles, crashes, rescues, questions and replays in any order, on real SQL.
 
 Workers are honest and may be slow for any time: between any two of their steps everything else may
 happen. Any COMMIT may be cut off, and is then repeated as the writer thread would.
@@ -10,6 +10,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from hypothesis import settings
@@ -25,12 +26,16 @@ from sqlalchemy import Engine
 
 from models.claims import Claim, ClaimRequest, expire, lost_claims, write_claims
 from models.database import writing
-from models.disclosures import Disclosure, SendResult
+from models.disclosures import Disclosure, DisclosureResult, SendResult
 from models.errors import ClaimLost
 from models.group_commit import Transaction, WriteApart
+from models.identifiers import new_id
+from models.job_search import JobFilter
 from models.ledger import LedgerWriter, verify_ledger
+from models.reconciliation import Answer, Question, claim_question, settle_answers
+from models.replays import Replay, candidates, open_replay, put_back
 from models.settlement import Settlement
-from models.states import SETTLED, TRANSITIONS, Event, State, next_state
+from models.states import SETTLED, TRANSITIONS, Event, State
 from models.tables import disclosures, jobs, metadata
 from models.upkeep import find_orphans, promote_due
 from tests.models.rows import (
@@ -42,7 +47,6 @@ from tests.models.rows import (
     a_result,
     a_settlement,
     all_rows,
-    change_job,
     store,
     write,
 )
@@ -79,6 +83,14 @@ class _Attempt:
         return (a_result(self.disclosure, result=result),)
 
 
+@dataclass(eq=False)
+class _Asking:
+    """A worker that asks a recipient what became of a job."""
+
+    worker_id: str
+    question: Question
+
+
 @dataclass
 class _Seen:
     """What we know of one job."""
@@ -87,6 +99,10 @@ class _Seen:
     sends: int = 0
     replays: int = 0
     fences: list[int] = field(default_factory=list)
+
+
+def _one(those: Sequence[P], which: int) -> P:
+    return those[which % len(those)]
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -100,6 +116,9 @@ class Interleavings(RuleBasedStateMachine):
         self.ledgers = {worker: LedgerWriter(KEY) for worker in ("a" * 32, "b" * 32)}
         self.seen: dict[str, _Seen] = {}
         self.working: list[_Attempt] = []
+        self.asking: list[_Asking] = []
+        self.batches: list[tuple[Replay, str]] = []
+        self.replayed: set[str] = set()
         self.disclosed: set[str] = set()
         self.because: set[Event] = set()
 
@@ -143,7 +162,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.seen)
     @rule(which=ANY, worker_id=WORKERS, cut=CUTS)
     def claim(self, which: int, worker_id: str, cut: Cut) -> None:
-        job_id = self._job(which)
+        job_id = _one([*self.seen], which)
         self.because = {Event.CLAIM, Event.EXPIRE}
         request = ClaimRequest(job_id=job_id, worker_id=worker_id, at=self.now)
         # The message was delivered three times, twice to one worker.
@@ -158,8 +177,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self._those(disclosed=False))
     @rule(which=ANY, cut=CUTS)
     def disclose(self, which: int, cut: Cut) -> None:
-        attempts = self._those(disclosed=False)
-        self._disclose(attempts[which % len(attempts)], cut)
+        self._disclose(_one(self._those(disclosed=False), which), cut)
 
     def _disclose(self, attempt: _Attempt, cut: Cut) -> None:
         disclosure = a_disclosure(attempt.claimed, at=self.now)
@@ -174,8 +192,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self._those(disclosed=True, sent=False))
     @rule(which=ANY)
     def send(self, which: int) -> None:
-        attempts = self._those(disclosed=True, sent=False)
-        attempt = attempts[which % len(attempts)]
+        attempt = _one(self._those(disclosed=True, sent=False), which)
         attempt.sent = True
         self.seen[attempt.claimed.job_id].sends += 1
 
@@ -184,7 +201,7 @@ class Interleavings(RuleBasedStateMachine):
     def settle(self, which: int, outcome: int, cut: Cut) -> None:
         attempt = self.working.pop(which % len(self.working))
         honest = _AFTER_SENDING if attempt.sent else _WITHOUT_SENDING
-        event = honest[outcome % len(honest)]
+        event = _one(honest, outcome)
         self.because = {event}
         self._settle(attempt, event, cut)
 
@@ -205,13 +222,14 @@ class Interleavings(RuleBasedStateMachine):
         writer = self.ledgers[attempt.worker_id].write_settlements
         (counted,) = self.write(writer, settlement, cut=cut)
         before = self.seen[attempt.claimed.job_id].state
-        held = attempt.claimed.fence == self._row(attempt.claimed.job_id).fence
+        row = self._row(attempt.claimed.job_id)
+        held = attempt.claimed.fence == row.fence - row.asked
         assert counted == (
             held and before in {State.RUNNING, State.UNKNOWN} and (before, event) in TRANSITIONS
         )
 
-    def _job(self, which: int) -> str:
-        return [*self.seen][which % len(self.seen)]
+    def _in(self, *states: State) -> list[str]:
+        return [job_id for job_id, seen in self.seen.items() if seen.state in states]
 
     def _those(self, *, disclosed: bool, sent: bool = False) -> list[_Attempt]:
         return [
@@ -219,6 +237,50 @@ class Interleavings(RuleBasedStateMachine):
             for attempt in self.working
             if (attempt.disclosure is not None) is disclosed and attempt.sent is sent
         ]
+
+    # What becomes of unknown outcomes.
+
+    @precondition(lambda self: self._in(State.UNKNOWN))
+    @rule(which=ANY, worker_id=WORKERS)
+    def ask(self, which: int, worker_id: str) -> None:
+        job_id = _one(self._in(State.UNKNOWN), which)
+        with writing(self.engine) as connection:
+            question = claim_question(
+                connection, job_id, worker_id, again_at=self.now + SECOND, now=self.now
+            )
+        if question is not None:
+            self.seen[job_id].fences.append(question.fence)
+            self.asking.append(_Asking(worker_id, question))
+
+    @precondition(lambda self: self.asking)
+    @rule(which=ANY, outcome=ANY, disclosed=st.booleans(), cut=CUTS)
+    def answer(self, which: int, outcome: int, disclosed: bool, cut: Cut) -> None:
+        """The recipient knows whether it got something; what is still to come it does not."""
+        asking = self.asking.pop(which % len(self.asking))
+        job_id = asking.question.job_id
+        honest = _AFTER_SENDING if self.seen[job_id].sends else (Event.FAIL, Event.LOSE)
+        ledger = self.ledgers[asking.worker_id]
+        results: tuple[DisclosureResult, ...] = ()
+        if disclosed:
+            disclosure = a_disclosure(asking.question, at=self.now)
+            (refused,) = self.write(ledger.write_disclosures, disclosure)
+            if refused is not None:
+                return
+            self.disclosed.add(disclosure.id)
+            results = (a_result(disclosure),)
+        event = _one(honest, outcome)
+        self.because = {event}
+        answer = Answer(
+            question=asking.question,
+            worker_id=asking.worker_id,
+            event=event,
+            code="asked",
+            provider_code=None,
+            at=self.now,
+            milliseconds=1,
+            disclosure_results=results,
+        )
+        self.write(partial(settle_answers, write_results=ledger.write_results), answer, cut=cut)
 
     # What the others do.
 
@@ -230,7 +292,7 @@ class Interleavings(RuleBasedStateMachine):
             orphans = find_orphans(connection, live)
         undisclosed = self._those(disclosed=False)
         if late is not None and undisclosed:
-            self._disclose(undisclosed[late % len(undisclosed)], "")
+            self._disclose(_one(undisclosed, late), "")
         self.because = {Event.RETRY, Event.LOSE}
         settlements = [
             Settlement(
@@ -280,24 +342,34 @@ class Interleavings(RuleBasedStateMachine):
             expire(connection, self.now)
             promote_due(connection, now=self.now)
 
-    @precondition(lambda self: self._replayable())
+    # What a person does.
+
+    @precondition(lambda self: self._in(State.FAILED, State.UNKNOWN))
+    @rule(which=ANY)
+    def choose_for_replay(self, which: int) -> None:
+        chosen = _one(self._in(State.FAILED, State.UNKNOWN), which)
+        replay = Replay(
+            id=new_id(), created_at=self.now, actor="op", reason="test", even_if_sent=True
+        )
+        with writing(self.engine) as connection:
+            open_replay(connection, replay, candidates(connection, JobFilter(ids=(chosen,))))
+        self.batches.append((replay, chosen))
+
+    @precondition(lambda self: self.batches)
     @rule(which=ANY)
     def replay(self, which: int) -> None:
-        job_ids = self._replayable()
-        job_id = job_ids[which % len(job_ids)]
-        state = self.seen[job_id].state
+        """Perhaps long after it was chosen, perhaps for the second time."""
+        replay, chosen = _one(self.batches, which)
         self.because = {Event.REPLAY}
-        change_job(
-            self.engine,
-            job_id,
-            state=next_state(state, Event.REPLAY),
-            run_at=self.now,
-            settled_at=None,
-        )
-        self.seen[job_id].replays += 1
-
-    def _replayable(self) -> list[str]:
-        return [i for i, seen in self.seen.items() if (seen.state, Event.REPLAY) in TRANSITIONS]
+        with writing(self.engine) as connection:
+            (job,) = candidates(connection, JobFilter(ids=(chosen,)))
+            done = job.state in {State.FAILED, State.UNKNOWN} and put_back(
+                connection, replay, job, sealed=b"again", policy_version="2024", now=self.now
+            )
+        if done:
+            assert replay.id not in self.replayed, "a batch replays nothing twice"
+            self.replayed.add(replay.id)
+            self.seen[chosen].replays += 1
 
     # What must hold after every step.
 
@@ -335,7 +407,8 @@ class Interleavings(RuleBasedStateMachine):
 
     @staticmethod
     def _row_is_sound(row: Any, state: State) -> None:
-        assert (row.claimed_by is not None) == (state is State.RUNNING)
+        if row.claimed_by is not None:
+            assert state is State.RUNNING or (state is State.UNKNOWN and row.asked)
         assert (row.settled_at is not None) == (state in SETTLED)
         forgotten = state in {State.SUCCEEDED, State.EXPIRED, State.CANCELLED}
         assert (row.sealed is None) == forgotten
