@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,7 +63,7 @@ class Execution:
         self._context = context
         self._circuits = circuits
         self._clock = clock
-        self._active: set[str] = set()
+        self._active: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @property
@@ -203,12 +204,15 @@ class Execution:
     @contextmanager
     def _working_on(self, job_id: str) -> Iterator[None]:
         with self._lock:
-            self._active.add(job_id)
+            self._active[job_id] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._active.discard(job_id)
+                # A second delivery of a running job's id comes and goes without ending it.
+                self._active[job_id] -= 1
+                if not self._active[job_id]:
+                    del self._active[job_id]
 
 
 def _attempt_of(claim: Claim, worker_id: str) -> Attempt:
