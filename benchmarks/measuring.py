@@ -202,8 +202,8 @@ class _Run:
     def _await(self, crew: Crew, count: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not self._responder.wait(count, 1.0):
-            if not crew.is_whole():
-                raise MeasurementError("a worker process ended")
+            if ended := crew.ended():
+                raise MeasurementError(f"worker processes ended with {ended}")
             if time.monotonic() > deadline:
                 seen = self._responder.count()
                 raise MeasurementError(f"{seen} of {count} requests after {seconds:.0f} s")

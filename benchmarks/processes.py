@@ -93,9 +93,9 @@ class Crew:
         """The processes and their descendants."""
         return [one for started in self._running for one in _family(started.pid)]
 
-    def is_whole(self) -> bool:
-        """Whether nobody has ended."""
-        return all(process.poll() is None for process in self._running)
+    def ended(self) -> list[int]:
+        """Exit codes of those that ended on their own."""
+        return [code for process in self._running if (code := process.poll()) is not None]
 
     def cpu_seconds(self) -> float:
         """User and system time so far."""

@@ -122,9 +122,14 @@ def _threads(*counts: int, prefetch: int = 0) -> list[Setting]:
     return [Setting(count, prefetch=prefetch) for count in counts]
 
 
+def _gevent_or(threads: int) -> Setting:
+    """Celery's greenlets where gevent is installed, which this project does not ask for."""
+    return Setting(100, pool="gevent") if find_spec("gevent") else Setting(threads)
+
+
 class _Ours(System):
-    best: ClassVar = {0: Setting(8), 20: Setting(32), 100: Setting(128)}
-    candidates: ClassVar = {0: _threads(4, 8, 16), 20: _threads(16, 32, 64), 100: _threads(64, 128)}
+    best: ClassVar = {0: Setting(16), 20: Setting(64), 100: Setting(64)}
+    candidates: ClassVar = {0: _threads(8, 16, 32), 20: _threads(32, 64), 100: _threads(64, 128)}
 
     def __init__(self, parts: Parts, setting: Setting) -> None:
         super().__init__(parts, setting)
@@ -212,7 +217,7 @@ class BareDramatiq(System):
     name = "dramatiq"
     title = "dramatiq, bare"
     best: ClassVar = {
-        0: Setting(8, prefetch=128),
+        0: Setting(4, prefetch=128),
         20: Setting(64, prefetch=256),
         100: Setting(128, prefetch=512),
     }
@@ -246,16 +251,16 @@ class Celery(System):
 
     name = "celery"
     title = "Celery"
-    best: ClassVar = {0: Setting(8), 20: Setting(64), 100: Setting(128)}
-    candidates: ClassVar = {
-        0: [*_threads(4, 8), Setting(4, pool="processes")],
-        20: _threads(32, 64, 128),
-        100: _threads(128, 192),
+    best: ClassVar = {
+        0: _gevent_or(8),
+        20: Setting(128),
+        100: _gevent_or(128),
     }
-    if find_spec("gevent"):
-        candidates = {
-            latency: [*tried, Setting(100, pool="gevent")] for latency, tried in candidates.items()
-        }
+    candidates: ClassVar = {
+        0: [*_threads(4, 8), Setting(4, pool="processes"), _gevent_or(16)],
+        20: [*_threads(64, 128), _gevent_or(32)],
+        100: [*_threads(128, 192), _gevent_or(64)],
+    }
 
     def open(self) -> None:
         self._task = self._peer("plain_celery").send
