@@ -1,0 +1,1 @@
+"""Alipay: callbacks verified, orders and refunds asked for through the gate."""
