@@ -19,18 +19,18 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from integrations.sandbox.acs3 import Acs3Door, Refusal, read_call, reply
+from integrations.sandbox.acs3 import Refusal
 from integrations.sandbox.frequency import Frequency, Limit
+from integrations.sandbox.rpc import RpcProvider, need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from integrations.sandbox.config import SandboxConfig, Template
-    from integrations.sandbox.exchange import Answer, Call, Request
+    from integrations.sandbox.rpc import Operation
 
-__all__ = ["AliyunSmsProvider"]
+__all__ = ["AliyunSmsProvider", "number_in", "variables_in"]
 
-_VERSION = "2017-05-25"
 _BEIJING = dt.timezone(dt.timedelta(hours=8))
 _DAYS_KEPT = 30
 _NUMBER = re.compile(r"(?:\+86|0086|86)?(1[3-9][0-9]{9})")
@@ -48,84 +48,54 @@ class _Message:
     undelivered: str | None
 
 
-class AliyunSmsProvider:
+class AliyunSmsProvider(RpcProvider):
     """Accepts texts that Aliyun would accept, and tells later what became of them."""
 
     name = "aliyun_sms"
     hosts = frozenset({"dysmsapi.aliyuncs.com"})
+    version = "2017-05-25"
+    own_codes = ("isv.", "isp.")
 
     def __init__(self, config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(config, clock=clock)
         self.limits = config.limits
         self.delivery_seconds = config.delivery_seconds
-        self._config = config
-        self._clock = clock
-        self._door = Acs3Door(config.access_keys, clock=clock)
         self._per_sign = Frequency(
             Limit("分钟级", 60, 1), Limit("小时级", 3600, 5), Limit("天级", 86400, 10), clock=clock
         )
         self._per_number = Frequency(Limit("天级", 86400, 40), clock=clock)
         self._messages: defaultdict[str, list[_Message]] = defaultdict(list)
-        self._operations = {
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """By the name of the action."""
+        return {
             "SendSms": self._send,
             "SendBatchSms": self._send_batch,
             "QuerySendDetails": self._query,
         }
 
-    def serves(self, request: Request) -> bool:
-        """Whether the action is one of ours; number authentication has the same version."""
-        return request.header("x-acs-action") in self._operations
-
-    def read(self, request: Request) -> Call:
-        """Query and form parameters together; OutId is the reference."""
-        return read_call(request, reference="OutId")
-
-    def answer(self, call: Call, *, undelivered: str | None = None) -> Answer:
-        """Accept or refuse, in the order in which the gateway and the product check."""
-        try:
-            operation = self._operation(call)
-            self._door.check(call.request)
-            return reply("OK", "OK", content=operation(call.parameters, undelivered))
-        except Refusal as refusal:
-            return reply(
-                refusal.code,
-                refusal.message,
-                status=refusal.status,
-                host=call.request.header("host") or "",
-            )
-
-    def refusal(self, call: Call, code: str, *, status: int | None, message: str | None) -> Answer:
-        """A refusal with any code; ``isv.`` and ``isp.`` come with HTTP 200, others with 400."""
-        ours = code.startswith(("isv.", "isp."))
-        return reply(
-            code,
-            message or "Played by the sandbox.",
-            status=status or (200 if ours else 400),
-            host=call.request.header("host") or "",
-        )
+    def codes(self, reference: str) -> list[str]:
+        """The codes that were texted under a caller's OutId, oldest first."""
+        return [
+            match[0]
+            for of in self._messages.values()
+            for message in of
+            if message.out_id == reference
+            and (match := re.search(r"[0-9]{4,6}", message.content, re.ASCII))
+        ]
 
     def reset(self) -> None:
         """Forget texts, limits and nonces; settings as configured."""
+        super().reset()
         self.limits = self._config.limits
         self.delivery_seconds = self._config.delivery_seconds
         self._messages.clear()
         self._per_sign.clear()
         self._per_number.clear()
-        self._door.clear()
-
-    def _operation(self, call: Call) -> Callable[[dict[str, str], str | None], dict[str, Any]]:
-        operation = self._operations.get(call.action)
-        if operation is None:
-            raise Refusal(
-                "InvalidAction.NotFound",
-                "Specified api is not found, please check your url and method.",
-                status=404,
-            )
-        if call.request.header("x-acs-version") != _VERSION:
-            raise Refusal("InvalidVersion", "Specified parameter Version is not valid.", status=400)
-        return operation
 
     def _send(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
-        _need(given, "PhoneNumbers", "SignName", "TemplateCode")
+        need(given, "PhoneNumbers", "SignName", "TemplateCode")
         numbers = given["PhoneNumbers"].split(",")
         if len(numbers) > 1000:
             raise Refusal("isv.MOBILE_COUNT_OVER_LIMIT", "手机号码数量超过限制")
@@ -135,7 +105,7 @@ class AliyunSmsProvider:
         )
 
     def _send_batch(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
-        _need(given, "PhoneNumberJson", "SignNameJson", "TemplateCode")
+        need(given, "PhoneNumberJson", "SignNameJson", "TemplateCode")
         numbers = _list(given["PhoneNumberJson"])
         signs = _list(given["SignNameJson"])
         params: list[Any] = [None] * len(numbers)
@@ -163,12 +133,12 @@ class AliyunSmsProvider:
         now = self._clock()
         taken = []
         for typed, sign, param in texts:
-            number = _number(typed)
+            number = number_in(typed)
             if sign not in self._config.sign_names:
                 raise Refusal("isv.SMS_SIGNATURE_ILLEGAL", "签名不合法(不存在或被拉黑)")
             if template is None:
                 raise Refusal("isv.SMS_TEMPLATE_ILLEGAL", "模板不合法(不存在或被拉黑)")
-            content = f"【{sign}】{template.fill(_variables(template, param))}"
+            content = f"【{sign}】{template.fill(variables_in(template, param))}"
             self._check_limits(template, number, sign)
             taken.append(
                 (
@@ -196,8 +166,8 @@ class AliyunSmsProvider:
 
     def _query(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
         del undelivered
-        _need(given, "PhoneNumber", "SendDate", "PageSize", "CurrentPage")
-        number = _number(given["PhoneNumber"])
+        need(given, "PhoneNumber", "SendDate", "PageSize", "CurrentPage")
+        number = number_in(given["PhoneNumber"])
         now = dt.datetime.fromtimestamp(self._clock(), _BEIJING)
         try:
             day = dt.datetime.strptime(given["SendDate"], "%Y%m%d").date()  # noqa: DTZ007  # a date
@@ -237,13 +207,8 @@ class AliyunSmsProvider:
         return detail
 
 
-def _need(given: dict[str, str], *names: str) -> None:
-    for name in names:
-        if not given.get(name):
-            raise Refusal(f"Missing{name}", f"{name} is mandatory for this action.", status=400)
-
-
-def _number(typed: str) -> str:
+def number_in(typed: str) -> str:
+    """A mainland number without its country code; raises :class:`Refusal`."""
     if match := _NUMBER.fullmatch(typed):
         return match[1]
     raise Refusal("isv.MOBILE_NUMBER_ILLEGAL", f"{typed}invalid mobile number")
@@ -259,8 +224,8 @@ def _list(text: str) -> list[Any]:
     return parsed
 
 
-def _variables(template: Template, param: str | None) -> dict[str, str]:
-    """The template's variables out of TemplateParam, each checked."""
+def variables_in(template: Template, param: str | None) -> dict[str, str]:
+    """The template's variables out of TemplateParam, each checked; raises :class:`Refusal`."""
     try:
         given = json.loads(param) if param else {}
     except ValueError:
@@ -277,6 +242,8 @@ def _variables(template: Template, param: str | None) -> dict[str, str]:
 
 
 def _check_value(template: Template, value: str) -> None:
+    if value in template.placeholders:
+        return
     if "://" in value or re.search(r"\bwww\.", value):
         raise Refusal("isv.PARAM_NOT_SUPPORT_URL", "变量不支持传入URL")
     shortest, longest = (4, 6) if template.kind == "code" else (1, 35)

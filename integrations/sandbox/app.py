@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from integrations.sandbox.aliyun_sms import AliyunSmsProvider
 from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.control import control_routes
+from integrations.sandbox.dypns import DypnsProvider
 from integrations.sandbox.exchange import Answer, Request
 from integrations.sandbox.faults import Fault, Faults
 from integrations.sandbox.journal import Journal
@@ -50,7 +51,8 @@ class Sandbox:
         self.latency_ms = config.latency_ms
         self._config = config
         self.aliyun_sms = AliyunSmsProvider(config, clock=clock)
-        self._providers: tuple[Provider, ...] = (self.aliyun_sms,)
+        self.dypns = DypnsProvider(config, clock=clock)
+        self._providers: tuple[Provider, ...] = (self.aliyun_sms, self.dypns)
         self._by_host = {host: provider for provider in self._providers for host in provider.hosts}
         self._control: ASGIApp = control_routes(self, CONTROL)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["SCENE_TEMPLATES", "AccessKey", "SandboxConfig", "Template"]
+__all__ = ["GIFTED_TEMPLATES", "SCENE_TEMPLATES", "AccessKey", "SandboxConfig", "Template"]
 
 SCENE_TEMPLATES = {
     "register": "SMS_164000001",
@@ -41,6 +41,8 @@ class Template(_Part):
 
     text: str
     kind: Literal["code", "notice"] = "code"
+    placeholders: frozenset[str] = frozenset()
+    """Values that the provider itself replaces, such as ``##code##``."""
 
     @functools.cached_property
     def variables(self) -> frozenset[str]:
@@ -50,6 +52,30 @@ class Template(_Part):
     def fill(self, values: dict[str, str]) -> str:
         """The text with every variable replaced."""
         return _VARIABLE.sub(lambda match: values[match[1]], self.text)
+
+
+GIFTED_TEMPLATES = {
+    "register": "100001",
+    "login": "100001",
+    "reset_password": "100003",
+    "bind_phone": "100004",
+    "change_phone": "100002",
+}
+"""Number authentication's own template for each scene; customers cannot bring theirs."""
+
+
+def _gifted() -> dict[str, Template]:
+    text = "您的验证码为${code},%s,${min}分钟内有效,请勿告诉他人。"
+    uses = {
+        "100001": "用于登录或注册",
+        "100002": "用于更换手机",
+        "100003": "用于重置密码",
+        "100004": "用于绑定手机",
+    }
+    return {
+        name: Template(text=text % use, kind="notice", placeholders=frozenset({"##code##"}))
+        for name, use in uses.items()
+    }
 
 
 def _templates() -> dict[str, Template]:
@@ -66,6 +92,9 @@ class SandboxConfig(_Part):
     access_keys: dict[str, AccessKey] = {"sandbox": AccessKey(secret="sandbox-secret")}  # noqa: S106  # opens nothing but the sandbox
     sign_names: frozenset[str] = frozenset({"钟久久"})
     templates: dict[str, Template] = Field(default_factory=_templates)
+    gifted_sign_names: frozenset[str] = frozenset({"速通互联验证码"})
+    """Signatures that number authentication lends to this account."""
+    gifted_templates: dict[str, Template] = Field(default_factory=_gifted)
     limits: bool = True
     """Whether one number gets no more than Aliyun's 1 a minute, 5 an hour, 10 a day."""
     latency_ms: float = Field(default=0, ge=0)

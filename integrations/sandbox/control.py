@@ -6,6 +6,7 @@ GET    /_sandbox/faults      those in waiting
 DELETE /_sandbox/faults      none any more
 GET    /_sandbox/requests    what was seen; ``?reference=`` for one job
 GET    /_sandbox/counters    totals
+GET    /_sandbox/codes       what was texted under ``?reference=``, as a person would read it
 PATCH  /_sandbox/settings    latency_ms, limits, delivery_seconds
 POST   /_sandbox/reset       forget everything; settings as they were at the start
 ===========================  =============================================================
@@ -47,6 +48,7 @@ def control_routes(sandbox: Sandbox, prefix: str) -> Router:
             Route(f"{prefix}/faults", control.clear_faults, methods=["DELETE"]),
             Route(f"{prefix}/requests", control.list_requests, methods=["GET"]),
             Route(f"{prefix}/counters", control.show_counters, methods=["GET"]),
+            Route(f"{prefix}/codes", control.list_codes, methods=["GET"]),
             Route(f"{prefix}/settings", control.change_settings, methods=["PATCH"]),
             Route(f"{prefix}/reset", control.reset, methods=["POST"]),
         ]
@@ -83,6 +85,12 @@ class _Control:
     async def show_counters(self, _: Request) -> Response:
         return JSONResponse(self._sandbox.journal.totals())
 
+    async def list_codes(self, request: Request) -> Response:
+        reference = request.query_params.get("reference", "")
+        providers = (self._sandbox.aliyun_sms, self._sandbox.dypns)
+        found = [code for provider in providers for code in provider.codes(reference)]
+        return JSONResponse({"codes": found})
+
     async def change_settings(self, request: Request) -> Response:
         try:
             wanted = _Settings.model_validate_json(await request.body())
@@ -92,6 +100,7 @@ class _Control:
             self._sandbox.latency_ms = wanted.latency_ms
         if wanted.limits is not None:
             self._sandbox.aliyun_sms.limits = wanted.limits
+            self._sandbox.dypns.limits = wanted.limits
         if wanted.delivery_seconds is not None:
             self._sandbox.aliyun_sms.delivery_seconds = wanted.delivery_seconds
         return Response(status_code=204)
