@@ -7,6 +7,7 @@ BIN := .venv/bin
 CLIENT := $(patsubst %/pyproject.toml,-e %,$(wildcard clients/python/pyproject.toml))
 LOCKS := requirements/build.txt requirements/run.txt requirements/dev.txt
 ARGS ?=
+TEST_PROCESSES ?= 2
 CLI_PAGE := docs/cli.md
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -35,8 +36,8 @@ demo: .venv/.run ## send one SMS code through the whole path and exit (PHONE=, Z
 	@exec $(BIN)/zjj run --demo $(ARGS)
 
 .PHONY: test
-test: .venv/.dev ## run every test on real servers (ARGS="-k gate")
-	@$(BIN)/python -m pytest $(ARGS) --cov
+test: .venv/.dev ## run every test on real servers (ARGS="-k gate", TEST_PROCESSES=4)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS) --cov
 
 .PHONY: check
 check: lint types ## all checks that run no code

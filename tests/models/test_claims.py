@@ -77,7 +77,7 @@ def test_each_claim_has_a_newer_fence(engine: Engine, ledger: LedgerWriter) -> N
         claimed = again
 
 
-@pytest.mark.parametrize("state", set(State) - {State.QUEUED, State.RETRYING})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.QUEUED, State.RETRYING}))
 def test_only_waiting_jobs_are_claimed(engine: Engine, state: State) -> None:
     (job_id,) = store(engine, a_job())
     change_job(engine, job_id, state=state)

@@ -150,7 +150,7 @@ def test_a_settle_with_an_older_fence_is_refused(
     assert _settle(engine, ledger, a_settlement(current, worker_id="b" * 32))
 
 
-@pytest.mark.parametrize("state", set(State) - {State.RUNNING, State.UNKNOWN})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RUNNING, State.UNKNOWN}))
 def test_only_a_running_or_unknown_job_is_settled(
     engine: Engine, ledger: LedgerWriter, state: State
 ) -> None:
