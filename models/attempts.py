@@ -35,7 +35,9 @@ class Attempt:
     subject: str | None = None
     """Pseudonym (keyed HMAC, hex) of the person concerned."""
     consent_ref: str | None = None
-    """The separate consent that a sensitive operation needs."""
+    """The consent that the job relies on, by its backend's name for it."""
+    guardian_ref: str | None = None
+    """The guardian's consent, where the person is a child."""
     held: Mapping[str, object] = field(default_factory=dict, repr=False)
     """The job's opened payload by field name: the wide object that adapters minimize."""
     results: list[DisclosureResult] = field(default_factory=list, repr=False)

@@ -44,6 +44,7 @@ class Claim:
     policy_version: str
     subject: str | None
     consent_ref: str | None
+    guardian_ref: str | None
     nonce: str | None
     expires_at: dt.datetime | None
     created_at: dt.datetime
@@ -96,6 +97,7 @@ _COLUMNS = (
     jobs.c.policy_version,
     jobs.c.subject,
     jobs.c.consent_ref,
+    jobs.c.guardian_ref,
     jobs.c.nonce,
     jobs.c.expires_at,
     jobs.c.created_at,
@@ -173,6 +175,7 @@ def _claims(rows: Iterable[Any], now: dt.datetime) -> list[Claim]:
             policy_version=row.policy_version,
             subject=row.subject,
             consent_ref=row.consent_ref,
+            guardian_ref=row.guardian_ref,
             nonce=row.nonce,
             expires_at=row.expires_at,
             created_at=row.created_at,

@@ -17,7 +17,7 @@ from models.disclosures import SendResult, Verdict
 from models.errors import IdempotencyConflict, RetryError
 from models.group_commit import Transaction
 from models.states import Event, State
-from models.tables import attempts, disclosure_results, disclosures, jobs
+from models.tables import attempts, disclosure_results, disclosures, job_people, jobs
 
 __all__ = [
     "AttemptView",
@@ -50,6 +50,9 @@ class NewJob:
     run_at: dt.datetime
     expires_at: dt.datetime | None
     created_at: dt.datetime
+    guardian_ref: str | None = None
+    people: tuple[str, ...] = ()
+    """Pseudonyms of whom else it is about, and of what else its subject is known by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +141,10 @@ def insert_jobs(
     """
     # Keys in one order everywhere: two batches that share some cannot lock each other out.
     ordered = sorted(new_jobs, key=lambda job: job.idempotency or "")
-    if _INSERT.execute(connection, [_row(job) for job in ordered]) == len(new_jobs):
+    inserted = _INSERT.execute(connection, [_row(job) for job in ordered])
+    if people := [{"job": job.id, "person": each} for job in ordered for each in job.people]:
+        _PEOPLE.execute(connection, people)
+    if inserted == len(new_jobs):
         return [_answer(job, created=True) for job in new_jobs]
     stored = connection.execute(
         select(jobs).where(
@@ -190,7 +196,7 @@ def find_job(connection: Connection, job_id: str, *, backend: str | None = None)
     )
 
 
-_NEW = tuple(field.name for field in fields(NewJob))
+_NEW = tuple(field.name for field in fields(NewJob) if field.name != "people")
 _values_of = attrgetter(*_NEW)
 _COUNTERS = ("attempts", "claims", "fence", "asked")
 
@@ -207,6 +213,18 @@ _INSERT = Batch(
     lambda dialect, row: (
         insert_into(dialect, jobs)
         .from_select(list(row.keys()), select(*row.values()).where(true()))
+        .on_conflict_do_nothing()
+    ),
+)
+_PEOPLE = Batch(
+    {"job": job_people.c.job_id.type, "person": job_people.c.person.type},
+    lambda dialect, row: (
+        insert_into(dialect, job_people)
+        .from_select(
+            # Not of a job that stands already under its key.
+            ["job_id", "person"],
+            select(jobs.c.id, row["person"]).where(jobs.c.id == row["job"]),
+        )
         .on_conflict_do_nothing()
     ),
 )

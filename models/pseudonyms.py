@@ -29,6 +29,10 @@ class Pseudonyms:
         """The pseudonym under which a person's jobs and disclosures are found again."""
         return _digest(self._subject, f"{value.category}\n{reveal(value)}".encode())
 
+    def user(self, backend: str, user: str) -> str:
+        """The pseudonym of a backend's own id for a person; another backend's is another's."""
+        return _digest(self._subject, f"user\n{backend}\n{user}".encode())
+
     def idempotency_key(self, backend: str, kind: str, key: str) -> str:
         """Digest of a caller's key, which might itself carry something personal."""
         return _digest(self._idempotency, f"{backend}\n{kind}\n{key}".encode())

@@ -47,6 +47,7 @@ class Question:
     policy_version: str
     subject: str | None
     consent_ref: str | None
+    guardian_ref: str | None
     nonce: str | None
     sent_at: dt.datetime
     """When the attempt in question disclosed something last."""
@@ -137,6 +138,7 @@ def claim_question(
         policy_version=row.policy_version,
         subject=row.subject,
         consent_ref=row.consent_ref,
+        guardian_ref=row.guardian_ref,
         nonce=row.nonce,
         sent_at=sent_at or row.settled_at or now,
         claimed_at=now,

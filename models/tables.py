@@ -31,15 +31,18 @@ __all__ = [
     "audits",
     "circuits",
     "clipped",
+    "consents",
     "data_keys",
     "disclosure_results",
     "disclosures",
+    "job_people",
     "jobs",
     "ledger_heads",
     "metadata",
     "pauses",
     "replay_items",
     "replays",
+    "restrictions",
     "workers",
 ]
 
@@ -104,6 +107,7 @@ jobs = Table(
     Column("policy_version", String(32), nullable=False),
     Column("subject", _Digest),
     Column("consent_ref", String(128)),
+    Column("guardian_ref", String(128)),
     Column("idempotency", _Digest),
     Column("fingerprint", _Digest, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
@@ -137,6 +141,9 @@ _live_index("ix_jobs_due", "run_at", "'scheduled', 'queued', 'retrying'")
 _live_index("ix_jobs_expiring", "expires_at", "'scheduled', 'queued', 'retrying'")
 _live_index("ix_jobs_claimed_by", "claimed_by", "'running'")
 _live_index("ix_jobs_unknown", "run_at", "'unknown'")
+for _ref in (jobs.c.consent_ref, jobs.c.guardian_ref):
+    _named = _ref.is_not(None)
+    Index(f"ix_jobs_{_ref.name}", _ref, postgresql_where=_named, sqlite_where=_named)
 Index("ix_jobs_subject", jobs.c.subject)
 Index("ix_jobs_bucket", jobs.c.bucket)
 Index("ix_jobs_settled_at", jobs.c.settled_at)
@@ -294,4 +301,51 @@ circuits = Table(
     Column("open_until", UtcDateTime),
     Column("probing", Boolean, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
+)
+
+# What people have agreed to, and what they have forbidden; pseudonyms only.
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("backend", String(64), primary_key=True),
+    Column("ref", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("phone", _Digest),
+    Column("user", _Digest),
+    Column("granted_at", UtcDateTime, nullable=False),
+    Column("policy_version", String(32), nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("withdrawn_at", UtcDateTime),
+)
+
+restrictions = Table(
+    "restrictions",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("backend", String(64), nullable=False),
+    Column("person", _Digest, nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("lifted_at", UtcDateTime),
+)
+_in_force = restrictions.c.lifted_at.is_(None)
+Index(
+    "uq_restrictions_backend_person",
+    restrictions.c.person,
+    restrictions.c.backend,
+    unique=True,
+    postgresql_where=_in_force,
+    sqlite_where=_in_force,
+)
+
+# Who else a job is about, beside its subject. Apart from the ledger, whose rows cannot change, so
+# that a person can be forgotten; kept as long as the ledger is.
+job_people = Table(
+    "job_people",
+    metadata,
+    Column("job_id", _Id, primary_key=True),
+    Column("person", _Digest, primary_key=True),
+    Index("ix_job_people_person", "person"),
 )

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
 
-__all__ = ["Payload"]
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+__all__ = ["ConsentRef", "Payload", "UserId"]
+
+_Opaque = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+
+ConsentRef = _Opaque
+"""The backend's own name for a consent that it recorded.
+
+A payload names the consent that it relies on in a field ``consent_ref``, and for a child the
+guardian's in ``guardian_ref``; the gate holds the job to them.
+"""
+
+UserId = _Opaque
+"""The backend's own opaque id for a person; a payload has it in a field ``user``."""
 
 
 class Payload(BaseModel):

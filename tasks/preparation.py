@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.clock import Clock, utc_now
 from models.errors import InvalidValue
 from models.identifiers import new_id
 from models.jobs import NewJob
+from models.pii import IdNumber, OpenId, Personal, Phone
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer, bucket_of, seal_identity
 from models.states import State
@@ -16,9 +17,14 @@ from tasks.payload import Payload
 from tasks.registry import task_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
 __all__ = ["Preparation"]
+
+_IDENTIFYING = (Phone, IdNumber, OpenId)
+"""One of these is one person's."""
 
 
 class Preparation:
@@ -72,7 +78,7 @@ class Preparation:
         start = run_at if run_at is not None and run_at > now else now
         subject = task.subject(payload)
         job_id = new_id()
-        held = payload.held()
+        held: dict[str, Any] = payload.held()
         bucket = bucket_of(start + task.retention)
         return NewJob(
             id=job_id,
@@ -89,7 +95,9 @@ class Preparation:
             bucket=bucket,
             policy_version=self._policy_version,
             subject=None if subject is None else self._pseudonyms.subject(subject),
-            consent_ref=None,
+            consent_ref=held.get("consent_ref"),
+            guardian_ref=held.get("guardian_ref"),
+            people=self._people(held, backend, subject),
             idempotency=None
             if idempotency_key is None
             else self._pseudonyms.idempotency_key(backend, task.kind, idempotency_key),
@@ -98,3 +106,16 @@ class Preparation:
             expires_at=None if task.lifetime is None else start + task.lifetime,
             created_at=now,
         )
+
+    def _people(
+        self, held: Mapping[str, Any], backend: str, subject: Personal | None
+    ) -> tuple[str, ...]:
+        """Whom a job is about beside its subject: a restriction of any of them stops it."""
+        people = [
+            self._pseudonyms.subject(value)
+            for value in held.values()
+            if isinstance(value, _IDENTIFYING) and value != subject
+        ]
+        if user := held.get("user"):
+            people.append(self._pseudonyms.user(backend, user))
+        return tuple(dict.fromkeys(people))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from models.pii import Phone, VerificationCode
 from models.states import Event
 from tasks.outcomes import Outcome, succeeded
-from tasks.payload import Payload
+from tasks.payload import Payload, UserId
 from tasks.retries import RetryRule
 from tasks.task import Context, Task
 
@@ -32,7 +32,7 @@ class SmsCode(Payload):
     phone: Phone
     code: VerificationCode
     scene: Scene
-    user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] | None = Field(
+    user: UserId | None = Field(
         default=None, description="The backend's opaque id for the person; never leaves."
     )
 

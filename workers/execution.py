@@ -227,5 +227,6 @@ def _attempt_of(claim: Claim, worker_id: str) -> Attempt:
         expires_at=claim.expires_at,
         subject=claim.subject,
         consent_ref=claim.consent_ref,
+        guardian_ref=claim.guardian_ref,
         nonce=claim.nonce,
     )

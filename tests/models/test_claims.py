@@ -45,13 +45,13 @@ ANNA, BERT = "a" * 32, "b" * 32
 
 
 def test_a_claim_carries_the_job_and_counts_an_attempt(engine: Engine) -> None:
-    job = a_job(consent_ref="consent-1")
+    job = a_job(consent_ref="consent-1", guardian_ref="guardian-1")
     store(engine, job)
     claimed = claim(engine, job.id, ANNA, at=NOW + SECOND)
     assert claimed is not None
     for name in (
         *("kind", "backend", "sealed", "bucket", "policy_version"),
-        *("subject", "consent_ref", "expires_at", "created_at"),
+        *("subject", "consent_ref", "guardian_ref", "expires_at", "created_at"),
     ):
         assert getattr(claimed, name) == getattr(job, name), name
     assert (claimed.job_id, claimed.attempt, claimed.claims, claimed.fence) == (job.id, 1, 1, 1)

@@ -22,7 +22,7 @@ from models.group_commit import GroupCommit
 from models.jobs import EnqueuedJob, NewJob, find_job, insert_jobs, write_jobs
 from models.ledger import LedgerWriter
 from models.states import Event, State
-from models.tables import jobs
+from models.tables import job_people, jobs
 from tests.models.rows import (
     NOW,
     SECOND,
@@ -47,7 +47,14 @@ def _insert(engine: Engine, *new_jobs: NewJob) -> list[EnqueuedJob | Idempotency
 
 
 def test_a_stored_job_is_what_was_handed_in(engine: Engine) -> None:
-    job = a_job(state=State.SCHEDULED, run_at=NOW + SECOND, idempotency=ONE, consent_ref="c-1")
+    job = a_job(
+        state=State.SCHEDULED,
+        run_at=NOW + SECOND,
+        idempotency=ONE,
+        consent_ref="c-1",
+        guardian_ref="g-1",
+        people=("7" * 64, "8" * 64),
+    )
     (answer,) = _insert(engine, job)
     assert answer == EnqueuedJob(
         id=job.id,
@@ -58,8 +65,11 @@ def test_a_stored_job_is_what_was_handed_in(engine: Engine) -> None:
         created_at=NOW,
     )
     row = job_row(engine, job.id)._asdict()
-    for name, value in asdict(job).items():
+    stored = asdict(job)
+    people = stored.pop("people")
+    for name, value in stored.items():
         assert row[name] == value, name
+    assert sorted(all_rows(engine, job_people)) == [(job.id, person) for person in people]
     assert (row["attempts"], row["claims"], row["fence"]) == (0, 0, 0)
     assert (row["updated_at"], row["dispatched_at"]) == (NOW, NOW)
     assert (row["claimed_by"], row["settled_at"], row["result"]) == (None, None, None)
@@ -78,6 +88,14 @@ def test_the_same_key_with_the_same_payload_is_the_same_job(engine: Engine) -> N
     assert isinstance(answer, EnqueuedJob)
     assert (answer.id, answer.created) == (first.id, False)
     assert len(all_rows(engine, jobs)) == 1
+
+
+def test_whom_a_job_is_about_is_not_stored_for_one_that_stands_already(engine: Engine) -> None:
+    first = a_job(idempotency=ONE, people=("7" * 64,))
+    _insert(engine, first)
+    _insert(engine, a_job(idempotency=ONE, people=("7" * 64,)), a_job())
+
+    assert all_rows(engine, job_people) == [(first.id, "7" * 64)]
 
 
 def test_the_same_key_tells_where_its_job_stands_now(engine: Engine, ledger: LedgerWriter) -> None:

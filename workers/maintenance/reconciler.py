@@ -142,6 +142,7 @@ class Reconciler:
             nonce=question.nonce,
             subject=question.subject,
             consent_ref=question.consent_ref,
+            guardian_ref=question.guardian_ref,
         )
 
     def _open(self, question: Question) -> dict[str, object]:
