@@ -27,7 +27,7 @@ from models.errors import ClaimLost
 from models.group_commit import GroupCommit, Transaction, WriteApart
 from models.identifiers import new_id
 from models.keys import derive_key
-from models.settlement import Settlement, settle_jobs
+from models.settlement import Settlement, StaleChange, settle_jobs
 from models.states import State
 from models.tables import clipped, disclosure_results, disclosures, jobs, ledger_heads
 
@@ -83,7 +83,7 @@ class LedgerWriter:
 
     def write_settlements(
         self, transaction: Transaction, items: Sequence[Settlement]
-    ) -> list[bool]:
+    ) -> list[bool | StaleChange]:
         """Settle jobs together with their disclosures' results."""
         if transaction.repeated:
             # What stands is not written again, but the chain must know that it stands.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, func, select, update
 from models.batches import insert_into
 from models.disclosures import DisclosureResult, Verdict
 from models.group_commit import Transaction
+from models.settlement import Change, StaleChange
 from models.states import Event, State, next_state
 from models.tables import attempts, clipped, disclosures, jobs
 
@@ -67,6 +68,8 @@ class Answer:
     at: dt.datetime
     milliseconds: float
     disclosure_results: tuple[DisclosureResult, ...] = ()
+    change: Change | None = None
+    """What the answer means for the domain, should it count."""
 
 
 def unknown_due(
@@ -154,7 +157,8 @@ def settle_answers(
 
     Returns:
         For each whether it counted: not, when somebody replayed the job or the worker that was
-        thought dead has brought the truth meanwhile.
+        thought dead has brought the truth meanwhile. Where a change could not be made, the job
+        stays unknown, to be asked about again.
     """
     results = [result for answer in answers for result in answer.disclosure_results]
     if results:
@@ -162,8 +166,26 @@ def settle_answers(
     return [_settle(transaction.connection, answer) for answer in answers]
 
 
+def _changes(connection: Connection, answer: Answer, change: Change) -> bool:
+    """Change the domain, if the job is still ours to settle."""
+    question = answer.question
+    held = connection.scalar(
+        select(jobs.c.id)
+        .where(
+            jobs.c.id == question.job_id,
+            jobs.c.fence == question.fence,
+            jobs.c.state == State.UNKNOWN,
+        )
+        .with_for_update()
+    )
+    return held is not None and change.apply(connection, answer.at)
+
+
 def _settle(connection: Connection, answer: Answer) -> bool:
     question = answer.question
+    stale = answer.change is not None and not _changes(connection, answer, answer.change)
+    if stale:
+        answer = replace(answer, event=Event.LOSE, code=StaleChange.default_code, change=None)
     certain = answer.event is not Event.LOSE
     values: dict[str, Any] = {"claimed_by": None, "updated_at": answer.at}
     if certain:
@@ -203,4 +225,4 @@ def _settle(connection: Connection, answer: Answer) -> bool:
         # The same batch, whose first COMMIT was cut off.
         .on_conflict_do_nothing()
     )
-    return bool(counted)
+    return bool(counted) and not stale

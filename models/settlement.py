@@ -6,20 +6,34 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Boolean, Connection, case, func, null, select, true, update
 
 from models.batches import Batch, Row, insert_into
 from models.disclosures import DisclosureResult, SendResult, Verdict
+from models.errors import RetryError
 from models.group_commit import Transaction, WriteApart
 from models.states import SETTLED, TRANSITIONS, Event, State, next_state
 from models.tables import attempts, clipped, disclosure_results, disclosures, jobs
 
-__all__ = ["Settlement", "open_disclosures", "settle_jobs"]
+__all__ = ["Change", "Settlement", "StaleChange", "open_disclosures", "settle_jobs"]
 
 _ERASING = {State.SUCCEEDED, State.EXPIRED, State.CANCELLED}
 """States after which nobody needs the payload; failed and unknown jobs may be replayed."""
+
+
+class StaleChange(RetryError):
+    """What a change builds on has changed meanwhile; nothing was stored: decide again."""
+
+    default_code = "change.stale"
+
+
+class Change(Protocol):
+    """Rows of the domain that stand or fall with a settle."""
+
+    def apply(self, connection: Connection, at: dt.datetime) -> bool:
+        """Write them; False, with nothing written, when what they build on has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,8 @@ class Settlement:
     result: Mapping[str, Any] | None = None
     """What the backend may see of a success: ids and codes."""
     disclosure_results: tuple[DisclosureResult, ...] = field(default=())
+    change: Change | None = None
+    """What the attempt found out about the domain."""
     rescued: bool = False
     """Settled by the rescuer for a silent worker: the claim goes on counting against the job."""
 
@@ -49,7 +65,7 @@ def settle_jobs(
     transaction: Transaction,
     settlements: Sequence[Settlement],
     write_results: Callable[[Transaction, Sequence[DisclosureResult]], object],
-) -> list[bool]:
+) -> list[bool | StaleChange]:
     """Store outcomes of claims that are still held.
 
     A claim is held while its fence is the job's newest and the job is running, or was declared
@@ -62,13 +78,14 @@ def settle_jobs(
 
     Returns:
         Whether each settlement counted. One that stands already (its first COMMIT was cut off)
-        counts, and changes nothing.
+        counts, and changes nothing. A StaleChange for one whose change could not be made: of
+        that one nothing is stored.
 
     Raises:
         WriteApart: One of several is not as usual.
     """
     connection = transaction.connection
-    usual = [s for s in settlements if not (s.rescued or transaction.repeated)]
+    usual = [s for s in settlements if not (s.rescued or s.change or transaction.repeated)]
     rows = [_job_row(s, State.RUNNING) for s in usual]
     if usual and _UPDATE.execute(connection, rows) < len(usual):
         if len(settlements) > 1:
@@ -83,12 +100,12 @@ def settle_jobs(
     results = [
         result
         for settlement in settlements
-        if answers[id(settlement)] is not _Answer.STANDS
+        if answers[id(settlement)] not in {_Answer.STANDS, _Answer.STALE}
         for result in settlement.disclosure_results
     ]
     if results:
         write_results(transaction, results)
-    return [answers[id(settlement)] is not _Answer.REFUSED for settlement in settlements]
+    return [_told(answers[id(settlement)]) for settlement in settlements]
 
 
 def open_disclosures(connection: Connection, claims: Mapping[str, int]) -> dict[str, list[str]]:
@@ -121,6 +138,13 @@ class _Answer(Enum):
     COUNTED = auto()
     STANDS = auto()
     REFUSED = auto()
+    STALE = auto()
+
+
+def _told(answer: _Answer) -> bool | StaleChange:
+    if answer is _Answer.STALE:
+        return StaleChange("what the change builds on has changed")
+    return answer is not _Answer.REFUSED
 
 
 def _settle_alone(connection: Connection, settlement: Settlement) -> _Answer:
@@ -136,6 +160,8 @@ def _settle_alone(connection: Connection, settlement: Settlement) -> _Answer:
         and job.fence == settlement.fence + job.asked
         and _counts(connection, settlement, State(job.state))
     ):
+        if settlement.change and not settlement.change.apply(connection, settlement.at):
+            return _Answer.STALE
         row = _job_row(settlement, State(job.state)) | {"token": job.fence}
         _UPDATE.execute(connection, [row])
         _ATTEMPT.execute(connection, [_attempt_row(settlement)])

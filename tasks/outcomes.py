@@ -12,6 +12,7 @@ from models.errors import (
     WaitError,
     ZjjError,
 )
+from models.settlement import Change
 from models.states import Event
 
 __all__ = ["Outcome", "outcome_of", "succeeded"]
@@ -28,6 +29,7 @@ class Outcome:
         retry_after: Seconds that the provider, or a limit, asks us to wait.
         stops_recipient: Every further job for this recipient would fail the same way.
         result: Ids and codes that the backend may see.
+        change: What becomes of the domain's rows, in the transaction of the settle.
     """
 
     event: Event
@@ -36,6 +38,7 @@ class Outcome:
     retry_after: float | None = None
     stops_recipient: bool = False
     result: Mapping[str, str] = field(default_factory=dict)
+    change: Change | None = None
 
 
 def succeeded(*, provider_code: str | None = None, **result: str) -> Outcome:

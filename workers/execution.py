@@ -19,7 +19,7 @@ from models.errors import DatabaseUnavailable, SealBroken, ZjjError
 from models.group_commit import GroupCommit
 from models.ledger import LedgerWriter
 from models.sealing import Sealer, seal_identity
-from models.settlement import Settlement
+from models.settlement import Settlement, StaleChange
 from models.states import Event
 from tasks.outcomes import Outcome, outcome_of
 from tasks.registry import task_named
@@ -36,6 +36,8 @@ FIRST_QUESTION = dt.timedelta(seconds=5)
 
 _MOST_CLAIMS = 5
 """Claims without a settle after which a job is poison."""
+_MOST_DECISIONS = 10
+"""Times that a job is decided anew because its change came too late."""
 _WAIT_SECONDS = 1.0
 _NEWER_VERSION_SECONDS = 30.0
 _SETTLE_SECONDS = 120.0
@@ -99,8 +101,16 @@ class Execution:
         started = time.perf_counter()
         attempt = _attempt_of(claim, self._worker_id)
         outcome, task = self._outcome(claim, attempt)
-        settlement = self._settlement(claim, attempt, outcome, task, started)
-        self._settle(settlement)
+        for decisions in range(1, _MOST_DECISIONS + 1):
+            try:
+                self._settle(self._settlement(claim, attempt, outcome, task, started))
+                break
+            except StaleChange as error:
+                if decisions < _MOST_DECISIONS:
+                    outcome, task = self._outcome(claim, attempt)
+                else:
+                    outcome = outcome_of(error)
+                    self._settle(self._settlement(claim, attempt, outcome, task, started))
         if task is not None:
             self._draw_conclusions(task, attempt, outcome)
 
@@ -178,15 +188,20 @@ class Execution:
             run_at=run_at,
             result=outcome.result,
             disclosure_results=tuple(attempt.results),
+            change=outcome.change if event is outcome.event else None,
         )
 
     def _settle(self, settlement: Settlement) -> None:
-        """Store the outcome; while the database is away, hold on to it."""
+        """Store the outcome; while the database is away, hold on to it.
+
+        Raises:
+            StaleChange: What the job decided upon has changed; nothing was stored.
+        """
         deadline = time.monotonic() + _SETTLE_SECONDS
         counted: bool | None = None
         while counted is None:
             try:
-                counted = self._commits.run(self._ledger.write_settlements, settlement)
+                counted = bool(self._commits.run(self._ledger.write_settlements, settlement))
             except DatabaseUnavailable as error:
                 if time.monotonic() > deadline:
                     # The rescuer will find the claim and call the outcome unknown.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from models.audits import Audit, write_audits
 from models.claims import Claim
 from models.disclosures import Disclosure, SendResult
 from models.errors import ZjjError
 from models.group_commit import GroupCommit, WriteApart
 from models.jobs import find_job
 from models.ledger import LedgerWriter, verify_ledger
-from models.settlement import Settlement, open_disclosures
+from models.settlement import Settlement, StaleChange, open_disclosures
 from models.states import SETTLED, TRANSITIONS, Event, State
-from models.tables import attempts, disclosure_results
+from models.tables import attempts, audits, disclosure_results
 from tests.models.rows import (
     KEY,
     NOW,
@@ -40,7 +42,7 @@ LATER = NOW + 10 * SECOND
 
 
 def _settle(engine: Engine, ledger: LedgerWriter, settlement: Settlement) -> bool:
-    return write(engine, ledger.write_settlements, settlement)[0]
+    return write(engine, ledger.write_settlements, settlement)[0] is True
 
 
 def _rescue(claimed: Claim, event: Event, **changes: Any) -> Settlement:
@@ -438,3 +440,58 @@ def test_an_impossible_outcome_is_refused_loudly(
     with pytest.raises(ZjjError, match="promote cannot happen to a running job"):
         commits.run(ledger.write_settlements, a_settlement(claimed, Event.PROMOTE))
     assert state_of(engine, claimed.job_id) is State.RUNNING
+
+
+class _Note:
+    """A change of the domain: a row somewhere, unless it comes too late."""
+
+    def __init__(self, *, in_time: bool = True) -> None:
+        self._in_time = in_time
+
+    def apply(self, connection: Connection, at: dt.datetime) -> bool:
+        if self._in_time:
+            write_audits(
+                connection,
+                Audit(at=at, actor="worker", action="test.noted", target="order", reason="paid"),
+            )
+        return self._in_time
+
+
+def test_a_change_stands_or_falls_with_its_settle(engine: Engine, ledger: LedgerWriter) -> None:
+    claimed = claim_new(engine)
+    assert _settle(engine, ledger, a_settlement(claimed, change=_Note()))
+    assert state_of(engine, claimed.job_id) is State.SUCCEEDED
+    assert len(all_rows(engine, audits)) == 1
+
+
+def test_a_lost_claim_changes_nothing(engine: Engine, ledger: LedgerWriter) -> None:
+    claimed = claim_new(engine)
+    change_job(engine, claimed.job_id, fence=7)
+    assert not _settle(engine, ledger, a_settlement(claimed, change=_Note()))
+    assert all_rows(engine, audits) == []
+
+
+def test_a_settle_that_stands_already_changes_nothing_again(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    settlement = a_settlement(claim_new(engine), change=_Note())
+    for repeated in (False, True):
+        assert write(engine, ledger.write_settlements, settlement, repeated=repeated) == [True]
+    assert len(all_rows(engine, audits)) == 1
+
+
+def test_a_change_that_comes_too_late_leaves_the_job_to_be_decided_anew(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    claimed, neighbour = claim_new(engine), claim_new(engine)
+    late = a_settlement(
+        claimed,
+        change=_Note(in_time=False),
+        disclosure_results=(a_result(a_disclosure(claimed)),),
+    )
+    told = write(engine, ledger.write_settlements, late, a_settlement(neighbour))
+    assert isinstance(told[0], StaleChange)
+    assert told[1] is True
+    assert state_of(engine, claimed.job_id) is State.RUNNING
+    assert state_of(engine, neighbour.job_id) is State.SUCCEEDED
+    assert all_rows(engine, disclosure_results) == []

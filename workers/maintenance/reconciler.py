@@ -115,6 +115,7 @@ class Reconciler:
             at=self._clock(),
             milliseconds=(time.perf_counter() - started) * 1000,
             disclosure_results=tuple(attempt.results),
+            change=outcome.change,
         )
         counted = self._commits.run(self._settle, answer)
         self._circuits.note(self._circuits.recipients(task), attempt.results)
