@@ -16,6 +16,7 @@ from models.batches import Batch, insert_into
 from models.disclosures import SendResult, Verdict
 from models.errors import IdempotencyConflict, RetryError
 from models.group_commit import Transaction
+from models.lanes import last_positions
 from models.states import Event, State
 from models.tables import attempts, disclosure_results, disclosures, job_people, jobs
 
@@ -53,6 +54,10 @@ class NewJob:
     guardian_ref: str | None = None
     people: tuple[str, ...] = ()
     """Pseudonyms of whom else it is about, and of what else its subject is known by."""
+    lane: str | None = None
+    """Jobs of one lane are done one after the other, in the order in which they were stored."""
+    announces: bool = False
+    """Whether its backend wants to be told how it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +146,7 @@ def insert_jobs(
     """
     # Keys in one order everywhere: two batches that share some cannot lock each other out.
     ordered = sorted(new_jobs, key=lambda job: job.idempotency or "")
-    inserted = _INSERT.execute(connection, [_row(job) for job in ordered])
+    inserted = _INSERT.execute(connection, _rows(connection, ordered))
     if people := [{"job": job.id, "person": each} for job in ordered for each in job.people]:
         _PEOPLE.execute(connection, people)
     if inserted == len(new_jobs):
@@ -201,15 +206,32 @@ _values_of = attrgetter(*_NEW)
 _COUNTERS = ("attempts", "claims", "fence", "asked")
 
 
+def _rows(connection: Connection, new_jobs: Sequence[NewJob]) -> list[dict[str, Any]]:
+    lanes = [job.lane for job in new_jobs if job.lane is not None]
+    positions = last_positions(connection, lanes) if lanes else {}
+    rows = []
+    for job in new_jobs:
+        row = _row(job)
+        if job.lane is not None:
+            positions[job.lane] += 1
+            row["position"] = positions[job.lane]
+        rows.append(row)
+    return rows
+
+
 def _row(job: NewJob) -> dict[str, Any]:
     row = dict(zip(_NEW, _values_of(job), strict=True))
     row |= dict.fromkeys(_COUNTERS, 0)
+    row["position"] = None
     row["updated_at"] = row["dispatched_at"] = job.created_at
     return row
 
 
 _INSERT = Batch(
-    {name: jobs.c[name].type for name in (*_NEW, *_COUNTERS, "updated_at", "dispatched_at")},
+    {
+        name: jobs.c[name].type
+        for name in (*_NEW, *_COUNTERS, "position", "updated_at", "dispatched_at")
+    },
     lambda dialect, row: (
         insert_into(dialect, jobs)
         .from_select(list(row.keys()), select(*row.values()).where(true()))

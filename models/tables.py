@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -43,6 +44,7 @@ __all__ = [
     "replay_items",
     "replays",
     "restrictions",
+    "webhook_endpoints",
     "workers",
 ]
 
@@ -126,6 +128,10 @@ jobs = Table(
     Column("reason", _Code),
     Column("provider_code", _Code),
     Column("result", _Json),
+    Column("lane", String(128)),
+    Column("position", Integer),
+    Column("announces", Boolean, nullable=False, default=False, server_default=false()),
+    Column("announced", String(16)),
     # The digest covers backend and kind, so it stands alone.
     UniqueConstraint("idempotency"),
 )
@@ -147,6 +153,17 @@ for _ref in (jobs.c.consent_ref, jobs.c.guardian_ref):
 Index("ix_jobs_subject", jobs.c.subject)
 Index("ix_jobs_bucket", jobs.c.bucket)
 Index("ix_jobs_settled_at", jobs.c.settled_at)
+_in_lane = jobs.c.lane.is_not(None)
+Index(
+    "ix_jobs_lane", jobs.c.lane, jobs.c.position, postgresql_where=_in_lane, sqlite_where=_in_lane
+)
+_unannounced = text("announces AND settled_at IS NOT NULL AND coalesce(announced, '') <> state")
+Index(
+    "ix_jobs_unannounced",
+    jobs.c.settled_at,
+    postgresql_where=_unannounced,
+    sqlite_where=_unannounced,
+)
 
 attempts = Table(
     "attempts",
@@ -348,4 +365,23 @@ job_people = Table(
     Column("job_id", _Id, primary_key=True),
     Column("person", _Digest, primary_key=True),
     Index("ix_job_people_person", "person"),
+)
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("backend", String(64), nullable=False, index=True),
+    Column("url", String(512), nullable=False),
+    Column("events", _Json, nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("master_key", String(32), nullable=False),
+    Column("previous_key_id", String(16)),
+    Column("previous_secret", LargeBinary),
+    Column("previous_master_key", String(32)),
+    Column("previous_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("disabled_at", UtcDateTime),
+    Column("disabled_because", _Code),
 )

@@ -105,6 +105,8 @@ class Preparation:
             run_at=start,
             expires_at=None if task.lifetime is None else start + task.lifetime,
             created_at=now,
+            lane=task.lane(payload),
+            announces=task.announces,
         )
 
     def _people(

@@ -50,6 +50,10 @@ class Context(Protocol):
         """The SMS road."""
 
 
+def _no_lane(_payload: object) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One kind of job.
@@ -70,6 +74,8 @@ class Task:
             nobody can be asked.
         repeatable: Whether the recipient itself makes sure that a repetition does nothing twice,
             so that unknown outcomes may be replayed.
+        announces: Whether the backend is told by a webhook how the job ends.
+        lane: Jobs of one lane are done one after the other; None for a job that need not wait.
     """
 
     kind: str
@@ -83,3 +89,5 @@ class Task:
     operations: tuple[str, ...]
     reconcile: Callable[[Any, Attempt, Context, dt.datetime], Outcome] | None = None
     repeatable: bool = False
+    announces: bool = False
+    lane: Callable[[Any], str | None] = _no_lane
