@@ -1,4 +1,4 @@
-"""What to do about each answer of Aliyun's text message service, as one table.
+"""What to do about each answer of Aliyun's products that send texts, as one table each.
 
 Codes and meanings: Aliyun's documents "API error codes" of the Short Message Service
 (help.aliyun.com, document_detail/101346), "Common error codes" of its API gateway
@@ -13,11 +13,12 @@ signed request itself, so it is read for the limit's window and goes nowhere els
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.errors import GiveUpError, RetryError, UnknownOutcomeError, WaitError, ZjjError
 
-__all__ = ["OK", "REMEDIES", "Remedy", "fault"]
+__all__ = ["OK", "REMEDIES", "SMS_AUTH_REMEDIES", "Remedy", "fault"]
 
 OK = "OK"
 """Accepted for delivery, which is not delivered."""
@@ -118,6 +119,12 @@ _REQUEST = Remedy(
     "Aliyun does not understand our requests: operation, version or a field is wrong.",
     stops_recipient=True,
 )
+_SCHEME = Remedy(
+    GiveUpError,
+    "provider.scheme_refused",
+    "Aliyun refuses the scheme or the application under which number authentication is set up.",
+    stops_recipient=True,
+)
 _ACCOUNT = Remedy(
     GiveUpError,
     "provider.account_refused",
@@ -125,19 +132,37 @@ _ACCOUNT = Remedy(
     stops_recipient=True,
 )
 
-REMEDIES: dict[str, Remedy] = {
-    # The text may or may not be on its way.
-    "isp.SYSTEM_ERROR": _CHECK,
-    "isp.GATEWAY_ERROR": _CHECK,
+_GATEWAY: dict[str, Remedy] = {
     "InternalError": _CHECK,
     "ServiceUnavailable": _CHECK,
     "SignatureNonceUsed": _COPIED,
+    "Throttling": _SLOW_DOWN,
+    "Throttling.*": _SLOW_DOWN,
+    "Forbidden": _ACCOUNT,
+    "Forbidden.*": _ACCOUNT,
+    "InvalidAccessKeyId.*": _ACCOUNT,
+    "InvalidSecurityToken.*": _ACCOUNT,
+    "MissingSecurityToken": _ACCOUNT,
+    "SignatureDoesNotMatch": _ACCOUNT,
+    # Our program or our machine.
+    "IncompleteSignature": _REQUEST,
+    "InvalidAction.NotFound": _REQUEST,
+    "InvalidVersion": _REQUEST,
+    "InvalidTimeStamp.Format": _REQUEST,
+    "Missing*": _REQUEST,
+    "InvalidTimeStamp.Expired": _CLOCK,
+}
+"""What the gateway before all products says."""
+
+REMEDIES: dict[str, Remedy] = {
+    **_GATEWAY,
+    # The text may or may not be on its way.
+    "isp.SYSTEM_ERROR": _CHECK,
+    "isp.GATEWAY_ERROR": _CHECK,
     # Too many, too fast.
     "isv.BUSINESS_LIMIT_CONTROL": _NUMBER_LIMIT,
     "isv.DAY_LIMIT_CONTROL": _QUOTA,
     "isv.MONTH_LIMIT_CONTROL": _QUOTA,
-    "Throttling": _SLOW_DOWN,
-    "Throttling.*": _SLOW_DOWN,
     # This number, for good.
     "isv.MOBILE_NUMBER_ILLEGAL": _NUMBER,
     "isv.CUSTOMER_REFUSED": _NUMBER,
@@ -177,29 +202,45 @@ REMEDIES: dict[str, Remedy] = {
     "isv.PORT_NOT_REGISTERED": _ACCOUNT,
     "isv.DENY_IP_RANGE": _ACCOUNT,
     "isp.RAM_PERMISSION_DENY": _ACCOUNT,
-    "Forbidden": _ACCOUNT,
-    "Forbidden.*": _ACCOUNT,
-    "InvalidAccessKeyId.*": _ACCOUNT,
-    "InvalidSecurityToken.*": _ACCOUNT,
-    "MissingSecurityToken": _ACCOUNT,
-    "SignatureDoesNotMatch": _ACCOUNT,
-    # Our program or our machine.
-    "IncompleteSignature": _REQUEST,
-    "InvalidAction.NotFound": _REQUEST,
-    "InvalidVersion": _REQUEST,
-    "InvalidTimeStamp.Format": _REQUEST,
-    "Missing*": _REQUEST,
-    "InvalidTimeStamp.Expired": _CLOCK,
 }
 """By Aliyun's code; a name that ends in ``*`` stands for a family."""
 
-_FAMILIES = tuple((name[:-1], rule) for name, rule in REMEDIES.items() if name.endswith("*"))
+SMS_AUTH_REMEDIES: dict[str, Remedy] = {
+    **_GATEWAY,
+    "isp.SYSTEM_ERROR": _CHECK,
+    # Too many, too fast.
+    "biz.FREQUENCY": _NUMBER_LIMIT,
+    "isv.BUSINESS_LIMIT_CONTROL": _NUMBER_LIMIT,
+    # This number, or this text.
+    "isv.MOBILE_NUMBER_ILLEGAL": _NUMBER,
+    "isv.INVALID_PARAMETERS": _CONTENT,
+    "isv.SMS_TEMPLATE_ILLEGAL": _TEMPLATE,
+    # What the account was lent, or has set up.
+    "isv.SMS_SIGNATURE_ILLEGAL": _SIGN,
+    "isv.VERIFY_SCHEME_NOT_EXIST": _SCHEME,
+    "isv.VERIFY_SCHEME_CONFLICT": _SCHEME,
+    "isv.PACK_SIGN_CONFLICT": _SCHEME,
+    "isv.BUNDLE_ID_CONFLICT": _SCHEME,
+    "isv.SCENE_QUERY_FAIL": _SCHEME,
+    "isv.INVALID_APP*": _SCHEME,
+    # The account.
+    "isv.OUT_OF_SERVICE": _ACCOUNT,
+    "isv.PRODUCT_UN*": _ACCOUNT,
+    "isv.RAM_PERMISSION_DENY": _ACCOUNT,
+    "FUNCTION_NOT_OPENED": _ACCOUNT,
+}
+"""By the code of number authentication, whose official list could not be read to its end."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,63}")
 
 
 def fault(
-    status: int, code: object, *, message: object = "", retry_after: str | None = None
+    status: int,
+    code: object,
+    *,
+    message: object = "",
+    retry_after: str | None = None,
+    remedies: Mapping[str, Remedy] = REMEDIES,
 ) -> ZjjError | None:
     """Sort one answer.
 
@@ -209,6 +250,7 @@ def fault(
         message: ``Message`` of the body; read for the window's name only.
         retry_after: The header ``x-acs-retry-after``: a positive number of milliseconds (the unit
             is undocumented; Aliyun's SDK sleeps for so many), a sign of throttling on any 4xx.
+        remedies: The product's table.
 
     Returns:
         None if the text was accepted, else the error to raise. It carries Aliyun's code when that
@@ -221,15 +263,16 @@ def fault(
         return _error(_SLOW_DOWN, known, retry_after=seconds)
     if known == OK:
         return None if status == 200 else _error(_CHECK, known)
-    remedy = REMEDIES.get(known) or _family(known)
+    remedy = remedies.get(known) or _family(remedies, known)
     if remedy is _NUMBER_LIMIT and isinstance(message, str):
         named = (limit for word, limit in _NUMBER_LIMITS.items() if word in message)
         remedy = next(named, remedy)
     return _error(remedy, known)
 
 
-def _family(code: str) -> Remedy:
-    return next((rule for prefix, rule in _FAMILIES if code.startswith(prefix)), _CHECK)
+def _family(remedies: Mapping[str, Remedy], code: str) -> Remedy:
+    families = (name for name in remedies if name.endswith("*") and code.startswith(name[:-1]))
+    return remedies.get(next(families, ""), _CHECK)
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from integrations.reply import Reply
     from models.attempts import Attempt
 
-__all__ = ["BEIJING", "AliyunSms", "Delivery", "DeliveryState"]
+__all__ = ["BEIJING", "AliyunSms", "Delivery", "DeliveryState", "check_configured"]
 
 BEIJING = dt.timezone(dt.timedelta(hours=8), "Asia/Shanghai")
 """Aliyun counts days by this clock."""
@@ -92,8 +92,8 @@ class AliyunSms:
         self._query = gate.policy.operation("aliyun.sms.query")
         self._sign_name = sign_name
         self._templates = dict(templates)
-        _check(self._send, "SignName", [sign_name])
-        _check(self._send, "TemplateCode", self._templates.values())
+        check_configured(self._send, "SignName", [sign_name])
+        check_configured(self._send, "TemplateCode", self._templates.values())
 
     def send_code(self, attempt: Attempt) -> Receipt:
         """Send the code that a job holds to the phone that it holds.
@@ -183,9 +183,14 @@ class AliyunSms:
         return reply
 
 
-def _check(operation: Operation, field: str, values: Iterable[str]) -> None:
-    """Find at start what the gate would refuse at each text."""
+def check_configured(operation: Operation, field: str, values: Iterable[str]) -> None:
+    """Find at start what the gate would refuse at each text.
+
+    Raises:
+        ConfigurationError: A value has not the form that the policy allows.
+    """
     entry = operation.fields[field]
     for value in values:
-        if entry.pattern is None or not entry.pattern.fullmatch(value):
+        too_long = entry.max is not None and len(value) > entry.max
+        if too_long or entry.pattern is None or not entry.pattern.fullmatch(value):
             raise ConfigurationError(f"{operation.name}: the policy does not allow this {field}")

@@ -133,22 +133,27 @@ class DypnsProvider(RpcProvider):
         self._per_number.count(key[0])
 
     def _check(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
-        """A living code that differs gives UNKNOWN, no living code at all a refusal."""
+        """Of a number that got no code it knows nothing; a wrong or old code is refused."""
         del undelivered
         need(given, "PhoneNumber", "VerifyCode")
         number, scheme = _addressed(given)
         fold = str.casefold if _one_of(given, "CaseAuthPolicy", {"1": True, "2": False}) else str
-        alive = [
-            code
-            for code in self._codes.get(number, [])
-            if code.scheme == scheme and not code.spent and code.until > self._clock()
-        ]
-        if not alive:
-            raise Refusal("isv.ValidateFail", "验证失败", status=400)
-        match = next((c for c in alive if fold(c.text) == fold(given["VerifyCode"])), None)
+        made = [code for code in self._codes.get(number, []) if code.scheme == scheme]
+        match = next(
+            (
+                code
+                for code in made
+                if not code.spent
+                and code.until > self._clock()
+                and fold(code.text) == fold(given["VerifyCode"])
+            ),
+            None,
+        )
         if match is not None:
             match.spent = True
-        verdict = "UNKNOWN" if match is None else "PASS"
+        elif made:
+            raise Refusal("isv.ValidateFail", "验证失败", status=400)
+        verdict = "PASS" if match else "UNKNOWN"
         model = {"VerifyResult": verdict, "OutId": given.get("OutId", "")}
         return {"Success": True, "Model": model}
 

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from integrations.aliyun.codes import REMEDIES
+from integrations.aliyun.codes import REMEDIES, SMS_AUTH_REMEDIES
 from models.states import TRANSITIONS, Event, State
 from models.tables import metadata
 from tests.docs.pages import PAGES, ROOT, Page, table
@@ -106,14 +106,23 @@ def test_whoever_shares_our_database_is_told_the_names_of_our_tables() -> None:
 
 
 def test_every_code_of_aliyun_stands_beside_what_it_leads_to() -> None:
-    rows = table(Page("docs/providers.md").section("Answers"))
-    told = {
+    assert _told("Answers") == {(code, remedy.code) for code, remedy in REMEDIES.items()}
+
+
+def test_every_code_of_number_authentication_stands_beside_what_it_leads_to() -> None:
+    own = {(code, remedy.code) for code, remedy in SMS_AUTH_REMEDIES.items()}
+    shared = _told("Answers") - _told("Answers of number authentication")
+    assert own == _told("Answers of number authentication") | (own & shared)
+
+
+def _told(section: str) -> set[tuple[str, str]]:
+    rows = table(Page("docs/providers.md").section(section))
+    return {
         (code, ours.strip("`"))
         for ours, _, theirs in rows
         for code in re.findall(r"`([^`]+)`", theirs)
         if code != "x-acs-retry-after"
     }
-    assert told == {(code, remedy.code) for code, remedy in REMEDIES.items()}
 
 
 @pytest.mark.parametrize("name", ["demo.svg", "demo.zh-CN.svg"])

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.aliyun import AliyunCredentials, AliyunSms
+from integrations.aliyun import AliyunCredentials, AliyunSms, AliyunSmsAuth
 from integrations.aliyun.signing import signer
 from integrations.aliyun.sms import BEIJING
 from integrations.gate import Gate, Signer
 from integrations.policy import Operation
-from integrations.sandbox.config import SCENE_TEMPLATES, SandboxConfig
+from integrations.sandbox.config import GIFTED_TEMPLATES, SCENE_TEMPLATES, SandboxConfig
 from models.attempts import Attempt
 from models.clock import utc_now
 
@@ -46,6 +46,15 @@ def _sms(gate: Gate) -> AliyunSms:
     )
 
 
+def _sms_auth(gate: Gate) -> AliyunSmsAuth:
+    return AliyunSmsAuth(
+        gate,
+        _credentials(),
+        sign_name=next(iter(SandboxConfig().gifted_sign_names)),
+        templates=GIFTED_TEMPLATES,
+    )
+
+
 def _aliyun_pinned(now: dt.datetime) -> Signer:
     return signer(_credentials(), clock=lambda: now, nonce=lambda: "5" * 32)
 
@@ -56,6 +65,8 @@ DRIVES: Mapping[str, Drive] = {
         lambda gate, a: _sms(gate).query_send(a, utc_now().astimezone(BEIJING).date()),
         _aliyun_pinned,
     ),
+    "aliyun.sms_auth.send": Drive(lambda gate, a: _sms_auth(gate).send_code(a), _aliyun_pinned),
+    "aliyun.sms_auth.check": Drive(lambda gate, a: _sms_auth(gate).check_code(a), _aliyun_pinned),
 }
 """By the policy's name of the operation."""
 

@@ -142,8 +142,8 @@ def test_a_new_operation_is_named(tmp_path: Path) -> None:
 
 
 def test_keeping_all_of_what_was_an_excerpt_is_named(tmp_path: Path) -> None:
-    text = TEXT.replace('Message = "触发(?:分钟|小时|天)级流控", ', "").replace(
-        '"Code", "RequestId"]', '"Code", "RequestId", "Message"]'
+    text = TEXT.replace('Message = "触发(?:分钟|小时|天)级流控", ', "", 1).replace(
+        '"Code", "RequestId"]', '"Code", "RequestId", "Message"]', 1
     )
     path = tmp_path / "new.toml"
     path.write_text(text, "utf-8")

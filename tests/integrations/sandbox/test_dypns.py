@@ -73,13 +73,18 @@ def test_a_wrong_code_is_no_pass_and_the_right_one_still_is(phone: Phone) -> Non
     phone.ask()
     code = phone.read()
     wrong = str((int(code) + 1) % 10_000).zfill(4)
-    assert [phone.type(wrong), phone.type(code)] == ["UNKNOWN", "PASS"]
+    assert [phone.type(wrong), phone.type(code)] == ["isv.ValidateFail", "PASS"]
 
 
-def test_a_code_that_was_never_sent_is_refused_with_status_400(caller: Caller) -> None:
-    fields = {"PhoneNumber": "16400001234", "VerifyCode": "1234"}
+def test_a_wrong_code_is_refused_with_status_400(phone: Phone, caller: Caller) -> None:
+    phone.ask()
+    fields = {"PhoneNumber": "16400001234", "VerifyCode": "00000"}
     reply = caller.call("CheckSmsVerifyCode", fields, host=HOST)
     assert (reply.status_code, reply.json()["Code"]) == (400, "isv.ValidateFail")
+
+
+def test_of_a_number_that_got_no_code_it_knows_nothing(phone: Phone) -> None:
+    assert phone.type("1234") == "UNKNOWN"
 
 
 def test_a_code_lives_as_long_as_it_was_told(phone: Phone, clock: Clock) -> None:
@@ -91,11 +96,11 @@ def test_a_code_lives_as_long_as_it_was_told(phone: Phone, clock: Clock) -> None
 def test_a_code_is_bound_to_its_scheme(phone: Phone) -> None:
     phone.ask(SchemeName="login")
     code = phone.read()
-    assert phone.type(code, SchemeName="register") == "isv.ValidateFail"
+    assert phone.type(code, SchemeName="register") == "UNKNOWN"
     assert phone.type(code, SchemeName="login") == "PASS"
 
 
-@pytest.mark.parametrize(("policy", "first"), [("1", "UNKNOWN"), ("2", "PASS")])
+@pytest.mark.parametrize(("policy", "first"), [("1", "isv.ValidateFail"), ("2", "PASS")])
 def test_a_second_code_replaces_the_first_or_stands_beside_it(
     phone: Phone, clock: Clock, policy: str, first: str
 ) -> None:
@@ -123,7 +128,7 @@ def test_codes_are_made_of_what_was_asked_for(phone: Phone, kind: str, shape: st
     assert re.fullmatch(shape, phone.read())
 
 
-@pytest.mark.parametrize(("policy", "verdict"), [("1", "PASS"), ("2", "UNKNOWN")])
+@pytest.mark.parametrize(("policy", "verdict"), [("1", "PASS"), ("2", "isv.ValidateFail")])
 def test_letters_are_compared_with_or_without_their_case(
     phone: Phone, policy: str, verdict: str
 ) -> None:

@@ -55,9 +55,10 @@ def test_it_sends_a_code_and_has_it_checked(client: Any, caller: Caller) -> None
     assert (checked.code, checked.model.verify_result) == ("OK", "PASS")
 
 
-def test_it_raises_for_a_code_that_nobody_sent(client: Any) -> None:
+def test_it_raises_for_a_wrong_code(client: Any) -> None:
+    send(client)
     with pytest.raises(ClientException) as caught:
-        check(client, "1234")
+        check(client, "00000")
     assert (caught.value.code, caught.value.status_code) == ("isv.ValidateFail", 400)
 
 
