@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
-from xml.parsers import expat
 from xml.sax.saxutils import escape
 
+from integrations.flat_xml import Entangled, flat_xml
 from integrations.policy import Place
 
 if TYPE_CHECKING:
@@ -139,48 +139,10 @@ def _read_json(data: bytes) -> Leaves:
 
 
 def _read_xml(data: bytes) -> Leaves:
-    """Flat elements below a root named ``xml``; expat, with all that expands or hides refused."""
-    leaves: Leaves = {}
-    path: list[str] = []
-    text: list[str] = []
-
-    def refuse(*_: object) -> NoReturn:
-        raise Unreadable("XML beyond plain elements")
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        if attributes or len(path) > 1 or (path == [] and name != "xml"):
-            refuse()
-        path.append(name)
-        text.clear()
-
-    def end(name: str) -> None:
-        if len(path) == 2:
-            _put((name,), "".join(text), leaves)
-        path.pop()
-
-    def characters(characters: str) -> None:
-        if len(path) != 2:
-            refuse()
-        text.append(characters)
-
-    parser = expat.ParserCreate("utf-8")
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = characters
-    for handler in (
-        "StartDoctypeDeclHandler",
-        "EntityDeclHandler",
-        "ProcessingInstructionHandler",
-        "CommentHandler",
-        "XmlDeclHandler",
-        "StartCdataSectionHandler",
-    ):
-        setattr(parser, handler, refuse)
     try:
-        parser.Parse(data, True)  # noqa: FBT003  # the C function takes no keyword
-    except expat.ExpatError:
-        raise Unreadable("not XML") from None
-    return leaves
+        return {(name,): text for name, text in flat_xml(data).items()}
+    except Entangled as entangled:
+        raise Unreadable(str(entangled)) from None
 
 
 _PART = re.compile(

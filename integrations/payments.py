@@ -63,7 +63,8 @@ class Notification:
     amount: int | None
     """The order's total in fen, if said."""
     refund_amount: int | None
-    """What this refund gives back, in fen, if said."""
+    """What this refund gives back, in fen, if said. Alipay says what the order has given back in
+    all so far."""
     currency: str
     """ISO 4217."""
     state: NotificationState
