@@ -7,7 +7,8 @@
     │   ├── DatabaseUnavailable
     │   └── (provider errors that are provably unsent, see integrations)
     ├── WaitError               nothing happened; wait, and do not count it as an attempt
-    │   └── ClaimLost           others have taken the job over: stop, send nothing
+    │   ├── ClaimLost           others have taken the job over: stop, send nothing
+    │   └── Throttled           a limit is reached; ``retry_after`` says for how long
     ├── GiveUpError             repeating will never help; somebody must change something
     │   ├── InvalidValue        a value that cannot be what it claims to be
     │   ├── IdempotencyConflict the key was used before, for something else
@@ -35,6 +36,7 @@ __all__ = [
     "NotFound",
     "RetryError",
     "SealBroken",
+    "Throttled",
     "UnknownOutcomeError",
     "WaitError",
     "ZjjError",
@@ -94,6 +96,25 @@ class ClaimLost(WaitError):
     """The claim is no longer held, so nothing may be sent on its behalf."""
 
     default_code = "claim.lost"
+
+
+class Throttled(WaitError):
+    """A limit is reached.
+
+    Args:
+        message: One sentence for a person.
+        code: Which limit.
+        retry_after: Seconds until there is a permit again.
+        key: Digest of the key that has none left, for those who remember refusals.
+    """
+
+    default_code = "limit.exceeded"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: float, key: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        self.key = key
 
 
 class GiveUpError(ZjjError):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from models.keys import derive_key
 from models.payloads import encode_payload
-from models.pii import Personal, reveal
+from models.pii import Personal, Phone, VerificationCode, reveal
 
 __all__ = ["Pseudonyms"]
 
@@ -24,6 +24,8 @@ class Pseudonyms:
         self._subject = derive_key(key, "subject")
         self._idempotency = derive_key(key, "idempotency key")
         self._fingerprint = derive_key(key, "payload fingerprint")
+        self._code = derive_key(key, "verification code")
+        self._limit = derive_key(key, "limit")
 
     def subject(self, value: Personal) -> str:
         """The pseudonym under which a person's jobs and disclosures are found again."""
@@ -40,6 +42,18 @@ class Pseudonyms:
     def fingerprint(self, kind: str, payload: Mapping[str, object]) -> str:
         """Digest of a payload: tells whether a repeated key came with the same content."""
         return _digest(self._fingerprint, kind.encode() + b"\n" + encode_payload(payload))
+
+    def code_place(self, backend: str, scene: str, phone: Phone) -> str:
+        """Where the one live code of a phone, scene and backend is found."""
+        return _digest(self._code, f"place\n{backend}\n{scene}\n{reveal(phone)}".encode())
+
+    def code(self, place: str, job_id: str, code: VerificationCode) -> str:
+        """Digest of a code, good in its place and for its sending alone."""
+        return _digest(self._code, f"code\n{place}\n{job_id}\n{reveal(code)}".encode())
+
+    def limit(self, name: str, *parts: str) -> str:
+        """The key of a limit; ``parts`` may be personal."""
+        return _digest(self._limit, "\n".join((name, *parts)).encode())
 
 
 def _digest(key: bytes, content: bytes) -> str:

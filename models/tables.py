@@ -27,11 +27,13 @@ from sqlalchemy.dialects import postgresql
 
 __all__ = [
     "UtcDateTime",
+    "alarms",
     "api_keys",
     "attempts",
     "audits",
     "circuits",
     "clipped",
+    "codes",
     "consents",
     "data_keys",
     "disclosure_results",
@@ -39,6 +41,7 @@ __all__ = [
     "job_people",
     "jobs",
     "ledger_heads",
+    "limits",
     "metadata",
     "pauses",
     "replay_items",
@@ -307,6 +310,44 @@ pauses = Table(
     Column("until", UtcDateTime),
     Column("actor", String(64), nullable=False),
     Column("reason", _Text, nullable=False),
+)
+
+# Verification codes and limits (models/codes.py, models/allowances.py). One row for each place
+# (phone, scene and backend): a new code takes the place of the older.
+
+codes = Table(
+    "codes",
+    metadata,
+    Column("place", _Digest, primary_key=True),
+    Column("subject", _Digest, nullable=False, index=True),
+    Column("job_id", _Id, nullable=False, index=True),
+    Column("backend", String(64), nullable=False),
+    Column("scene", String(32), nullable=False),
+    Column("checked_by", String(64), nullable=False),
+    Column("digest", _Digest, nullable=False),
+    Column("guesses", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    Column("used_at", UtcDateTime),
+    Column("used_by", _Digest),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("key", _Digest, primary_key=True),
+    Column("taken", _Json, nullable=False),
+    Column("kept_until", UtcDateTime, nullable=False, index=True),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("scope", String(80), primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("announced", Boolean, nullable=False),
 )
 
 circuits = Table(
