@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "tests/chaos" in item.path.as_posix():
             item.add_marker(pytest.mark.chaos)
-            item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.timeout(1800))
             if item.get_closest_marker("full") and not full:
                 item.add_marker(pytest.mark.skip(reason="in full size only: make chaos"))
 

@@ -29,7 +29,7 @@ from models.errors import DatabaseUnavailable
 from models.jobs import JobView
 from models.pii import Phone, VerificationCode
 from models.states import SETTLED, State
-from models.tables import attempts, jobs
+from models.tables import attempts, jobs, workers
 from tasks import SmsCode
 from tests.servers import RedisServer
 from workers.entrance import Entrance, open_entrance
@@ -148,6 +148,29 @@ class Ground:
         worker.kill()
         worker.wait()
         self.workers.remove(worker)
+
+    def busy(self) -> list[subprocess.Popen[bytes]]:
+        """The workers that have jobs in hand, once there is one."""
+        found: list[subprocess.Popen[bytes]] = []
+
+        def look() -> bool:
+            in_hand = select(workers.c.pid).where(
+                workers.c.id.in_(select(jobs.c.claimed_by).where(jobs.c.state == State.RUNNING))
+            )
+            with self.engine.connect() as connection:
+                pids = set(connection.scalars(in_hand))
+            found[:] = [worker for worker in self.workers if worker.pid in pids]
+            return bool(found) or self.unsettled() == 0
+
+        self.until(look, "a worker has jobs in hand")
+        return found or list(self.workers)
+
+    def cut_short(self) -> int:
+        """How many attempts a rescuer had to end for a worker that was gone."""
+        with self.engine.connect() as connection:
+            query = select(func.count()).where(attempts.c.code == "worker.lost")
+            count: int = connection.execute(query).scalar_one()
+        return count
 
     def terminate(self, worker: subprocess.Popen[bytes]) -> None:
         """Ask it to end, without waiting."""

@@ -15,13 +15,25 @@ from models.clock import utc_now
 from models.states import State
 from tests.chaos.ground import Ground, delays
 
+_FULL = pytest.mark.full
 
+
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=_FULL)])
 def test_random_workers_are_killed_again_and_again(
-    tmp_path: Path, full: bool, figure: Callable[..., None]
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    full: bool,
+    figure: Callable[..., None],
+    database: str,
 ) -> None:
+    url = None
+    if database == "postgresql":
+        server = request.getfixturevalue("own_postgres")
+        url = server.url(server.create_database())
     kills, count = (200, 5000) if full else (4, 100)
     # Slow enough that every kill hits jobs in all stages.
-    with Ground.open(tmp_path, latency_ms=1000 if full else 300) as ground:
+    latency = 1000 if full else 300
+    with Ground.open(tmp_path, database=url, latency_ms=latency) as ground:
         ground.enqueue(count)
         ground.without_lifetimes()
         for _ in range(3):
@@ -32,13 +44,18 @@ def test_random_workers_are_killed_again_and_again(
             time.sleep(random.uniform(0.2, 0.8))
             if ground.unsettled() == 0:
                 break
-            ground.kill(random.choice(ground.workers))
+            ground.kill(random.choice(ground.busy()))
             ground.start_worker()
             done += 1
-        ground.settle(600)
+        ground.settle(900)
         # What is unknown at first is looked up, so that it says `unknown` only if it was not sent.
         ground.until(lambda: ground.states()[State.UNKNOWN] <= _unsent(ground), "looked up")
-        figure("kill -9 of random workers", kills=done, **ground.audit())
+        figure(
+            f"kill -9 of random workers, {database}",
+            kills=done,
+            attempts_cut_short=ground.cut_short(),
+            **ground.audit(),
+        )
 
 
 def _unsent(ground: Ground) -> int:
