@@ -265,6 +265,7 @@ api_keys = Table(
     Column("id", _Id, primary_key=True),
     Column("backend", String(64), nullable=False),
     Column("digest", _Digest, nullable=False, unique=True),
+    Column("scopes", _Text, nullable=False, server_default="enqueue read"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
 )
@@ -289,6 +290,9 @@ replays = Table(
     Column("actor", String(64), nullable=False),
     Column("reason", _Text, nullable=False),
     Column("even_if_sent", Boolean, nullable=False),
+    # Whose jobs: a backend asked for it, and workers carry it out. None: somebody at a terminal.
+    Column("backend", String(64)),
+    Column("fingerprint", _Digest),
 )
 
 replay_items = Table(
@@ -299,6 +303,13 @@ replay_items = Table(
     Column("fence", Integer, nullable=False),
     Column("verdict", String(64)),
     Column("at", UtcDateTime),
+)
+_pending = replay_items.c.verdict.is_(None)
+Index(
+    "ix_replay_items_pending",
+    replay_items.c.replay_id,
+    postgresql_where=_pending,
+    sqlite_where=_pending,
 )
 
 pauses = Table(

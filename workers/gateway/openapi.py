@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from workers.gateway.problems import PROBLEM_SCHEMA
+from workers.gateway.authentication import ordinary_scope
+from workers.gateway.problems import PROBLEM_SCHEMA, Kind, problem_responses
 
 __all__ = ["describe", "json_request_body"]
 
@@ -36,7 +37,8 @@ def describe(app: FastAPI) -> None:
             schemas["Problem"] = PROBLEM_SCHEMA
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
-            for operation in _operations(document):
+            for method, operation in _operations(document):
+                _name_scopes(method, operation)
                 # FastAPI promises its own 422 wherever a parameter has a form; ours is a 404.
                 if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                     del operation["responses"]["422"]
@@ -51,5 +53,14 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [operation for path in document["paths"].values() for operation in path.values()]
+def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [item for path in document["paths"].values() for item in path.items()]
+
+
+def _name_scopes(method: str, operation: dict[str, Any]) -> None:
+    """Say of every operation that needs a key which scope, and that it may be missing."""
+    for scopes in (need for scheme in operation.get("security", ()) for need in scheme.values()):
+        scopes[:] = scopes or [ordinary_scope(method.upper())]
+        operation["responses"] |= {
+            str(status): answer for status, answer in problem_responses(Kind.FORBIDDEN).items()
+        }

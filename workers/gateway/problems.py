@@ -56,6 +56,7 @@ class Kind(Enum):
     """What went wrong: HTTP status, last part of the ``type`` URN, title."""
 
     UNAUTHENTICATED = (401, "unauthenticated", "A valid API key is needed")
+    FORBIDDEN = (403, "missing-scope", "The API key may not be used for this")
     NOT_FOUND = (404, "not-found", "No such job")
     CONFLICT = (409, "idempotency-conflict", "The idempotency key was used for something else")
     INVALID = (422, "invalid-request", "The request cannot be accepted as it is")
@@ -294,14 +295,16 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 
+_CHALLENGE: dict[str, Any] = {
+    "WWW-Authenticate": {
+        "description": "The scheme to use, and the scope that is missing.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
 _HEADERS: dict[Kind, dict[str, Any]] = {
-    Kind.UNAUTHENTICATED: {
-        "WWW-Authenticate": {
-            "description": "The scheme to use.",
-            "required": True,
-            "schema": {"type": "string"},
-        }
-    },
+    Kind.UNAUTHENTICATED: _CHALLENGE,
+    Kind.FORBIDDEN: _CHALLENGE,
     Kind.WAIT: {
         "Retry-After": {
             "description": "Seconds to wait.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from models.api_keys import create_api_key, revoke_api_key
-from models.database import WRITES
+from models.api_keys import Scope, create_api_key, revoke_api_key
+from models.database import WRITES, writing
 from models.tables import api_keys
 from tests.workers.gateway.serving import Gateway
 
@@ -72,3 +72,23 @@ def test_a_revoked_key_is_refused(gateway: Gateway) -> None:
         revoke_api_key(connection, newest)
     assert ask(gateway, f"Bearer {key}").status_code == 401
     assert ask(gateway, f"Bearer {gateway.api_key}").status_code == 404
+
+
+def a_key(gateway: Gateway, *scopes: Scope) -> str:
+    with writing(gateway.engine) as connection:
+        return create_api_key(connection, "shop", scopes=scopes)
+
+
+def test_what_a_key_lacks_is_named(gateway: Gateway) -> None:
+    reply = ask(gateway, f"Bearer {a_key(gateway, Scope.ENQUEUE)}")
+    assert reply.status_code == 403
+    assert reply.json()["type"] == "urn:problem-type:zjj:missing-scope"
+    assert "read" in reply.json()["detail"]
+    assert 'error="insufficient_scope", scope="read"' in reply.headers["WWW-Authenticate"]
+
+
+def test_a_key_that_only_reads_hands_nothing_in(gateway: Gateway) -> None:
+    with gateway.http(a_key(gateway, Scope.READ)) as http:
+        reply = http.post("/v1/sms-codes", json=CODE, headers={"Idempotency-Key": "k"})
+        assert (reply.status_code, reply.json()["detail"][-8:]) == (403, "enqueue.")
+        assert http.get(f"/v1/jobs/{'0' * 32}").status_code == 404

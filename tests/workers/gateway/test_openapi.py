@@ -62,3 +62,13 @@ def test_the_payload_is_described_as_closed(description: dict[str, Any]) -> None
     assert "reset_password" in payload["properties"]["scene"]["enum"]
     # The receipt's own page shows no field that could hold a value of a person.
     assert "phone" not in description["components"]["schemas"]["JobBody"]["properties"]
+
+
+def test_every_route_names_the_scope_that_it_needs(description: dict[str, Any]) -> None:
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            if path.startswith("/v1/"):
+                ((scope,),) = (scheme.values() for scheme in operation["security"])
+                assert len(scope) == 1
+                assert "403" in operation["responses"]
+    assert description["paths"]["/v1/sms-codes"]["post"]["security"] == [{"ApiKey": ["enqueue"]}]
