@@ -140,6 +140,19 @@ class Gate:
         self._ledger.record(disclosure)
         return self._deliver(admitted, deadline, disclosure, attempt)
 
+    def permit(self, request: MinimizedRequest, *, attempt: Attempt) -> None:
+        """Hold an attempt to its preconditions without sending: for what is answered from memory.
+
+        Raises:
+            DeniedError: :meth:`send` would refuse before it looks at a byte; on record as there.
+        """
+        operation = self._policy.operations.get(request.operation.name)
+        disclosure = self._disclosure(operation, request, attempt)
+        try:
+            self._check(operation, request, attempt, disclosure.at)
+        except Refused as refusal:
+            self._deny(disclosure, str(refusal))
+
     def close(self) -> None:
         """Drop all connections."""
         self._wire.close()

@@ -74,6 +74,7 @@ def reply(
     status: int = 200,
     host: str = "",
     content: Mapping[str, object] | None = None,
+    accepted: bool = False,
 ) -> Answer:
     """Write an answer as the product (status 200) or its gateway (other statuses) does."""
     body = {
@@ -91,7 +92,7 @@ def reply(
         code,
         orjson.dumps(body),
         {"content-type": "application/json;charset=utf-8"},
-        accepted=code == "OK",
+        accepted=accepted,
     )
 
 

@@ -32,6 +32,8 @@ class RpcProvider:
     version: ClassVar[str]
     own_codes: ClassVar[tuple[str, ...]] = ("isv.", "isp.", "biz.")
     """Beginnings of codes that come with HTTP 200."""
+    success: ClassVar[str] = "OK"
+    """The code of what was done."""
     refused: ClassVar[Mapping[str, object]] = {}
     """What each of the product's own refusals says besides code and message."""
 
@@ -58,7 +60,8 @@ class RpcProvider:
         try:
             operation = self._operation(call)
             self._door.check(call.request)
-            return reply("OK", "OK", content=operation(call.parameters, undelivered))
+            content = operation(call.parameters, undelivered)
+            return reply(self.success, "OK", content=content, accepted=True)
         except Refusal as refusal:
             return self.refusal(call, refusal.code, status=refusal.status, message=refusal.message)
 

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from integrations.aliyun.codes import REMEDIES, SMS_AUTH_REMEDIES
+from integrations.aliyun.identity_codes import IDENTITY_REMEDIES
 from models.states import TRANSITIONS, Event, State
 from models.tables import metadata
 from tests.docs.pages import PAGES, ROOT, Page, table
@@ -123,6 +124,11 @@ def _told(section: str) -> set[tuple[str, str]]:
         for code in re.findall(r"`([^`]+)`", theirs)
         if code != "x-acs-retry-after"
     }
+
+
+def test_every_code_of_identity_verification_stands_beside_what_it_leads_to() -> None:
+    told = _told("Verdicts and refusals")
+    assert told == {(code, remedy.code) for code, remedy in IDENTITY_REMEDIES.items()}
 
 
 @pytest.mark.parametrize("name", ["demo.svg", "demo.zh-CN.svg"])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.aliyun import AliyunCredentials, AliyunSms, AliyunSmsAuth
+from integrations.aliyun import AliyunCredentials, AliyunIdentity, AliyunSms, AliyunSmsAuth
 from integrations.aliyun.signing import signer
 from integrations.aliyun.sms import BEIJING
 from integrations.gate import Gate, Signer
@@ -55,6 +55,10 @@ def _sms_auth(gate: Gate) -> AliyunSmsAuth:
     )
 
 
+def _identity(gate: Gate) -> AliyunIdentity:
+    return AliyunIdentity(gate, _credentials())
+
+
 def _aliyun_pinned(now: dt.datetime) -> Signer:
     return signer(_credentials(), clock=lambda: now, nonce=lambda: "5" * 32)
 
@@ -67,6 +71,12 @@ DRIVES: Mapping[str, Drive] = {
     ),
     "aliyun.sms_auth.send": Drive(lambda gate, a: _sms_auth(gate).send_code(a), _aliyun_pinned),
     "aliyun.sms_auth.check": Drive(lambda gate, a: _sms_auth(gate).check_code(a), _aliyun_pinned),
+    "aliyun.identity.two_factor": Drive(
+        lambda gate, a: _identity(gate).check(a, with_phone=False), _aliyun_pinned
+    ),
+    "aliyun.identity.three_factor": Drive(
+        lambda gate, a: _identity(gate).check(a, with_phone=True), _aliyun_pinned
+    ),
 }
 """By the policy's name of the operation."""
 

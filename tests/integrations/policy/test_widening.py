@@ -63,9 +63,9 @@ def _changed(folder: Path, old: str, new: str) -> Policy:
             ),
         ),
         (
-            'consent = "separate"',
-            'consent = "consent"',
-            "purpose verify_identity asks for less consent",
+            'consent = "consent", pia_ref = "PIA-002"',
+            'consent = "none", pia_ref = "PIA-002"',
+            "purpose quick_login asks for less consent",
         ),
         (
             'basis = { kind = "consent", law = "个人信息保护法第二十八条',

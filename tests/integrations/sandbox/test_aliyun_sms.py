@@ -44,7 +44,7 @@ def test_a_client_that_names_the_loopback_address_is_routed_by_its_action(caller
     assert caller.call("SendSms", a_text(), host=host).json()["Code"] == "OK"
 
 
-@pytest.mark.parametrize("host", ["cloudauth.aliyuncs.com", "example.com"])
+@pytest.mark.parametrize("host", ["restapi.amap.com", "example.com"])
 def test_a_host_that_it_does_not_play_gets_no_answer(caller: Caller, host: str) -> None:
     assert caller.call("SendSms", a_text(), host=host).status_code == 421
 
