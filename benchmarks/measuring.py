@@ -197,6 +197,8 @@ class _Run:
         first = self._when(crew, int(jobs * _EDGE), _START_SECONDS)
         last = self._when(crew, int(jobs * (1 - _EDGE)), _DRAIN_SECONDS)
         self._await(crew, jobs, _DRAIN_SECONDS)
+        if first.count >= last.count:
+            raise MeasurementError("all ran between two looks: measure more jobs")
         return first, last
 
     def _await(self, crew: Crew, count: int, seconds: float) -> None:

@@ -19,7 +19,8 @@ def try_everything(gateway: Gateway, folder: Path, examples: int) -> None:
     command += [f"--max-examples={examples}", "--no-color"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-1000:]
-    assert "Tested: 4" in run.stdout
+    paths = httpx.get(f"{gateway.url}/openapi.json", trust_env=False).json()["paths"]
+    assert f"Tested: {sum(map(len, paths.values()))}\n" in run.stdout
 
 
 def test_what_the_description_says_is_so(gateway: Gateway, tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_what_the_description_says_is_so(gateway: Gateway, tmp_path: Path) -> No
 def test_what_the_description_says_is_so_however_long_one_looks(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    try_everything(gateway, tmp_path, examples=300)
+    try_everything(gateway, tmp_path, examples=60)
 
 
 @pytest.fixture
