@@ -44,6 +44,11 @@ __all__ = [
     "limits",
     "metadata",
     "pauses",
+    "payment_mismatches",
+    "payment_notifications",
+    "payment_transitions",
+    "payments",
+    "refunds",
     "replay_items",
     "replays",
     "restrictions",
@@ -436,4 +441,105 @@ webhook_endpoints = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("disabled_at", UtcDateTime),
     Column("disabled_because", _Code),
+
+# Money: what is expected, what became of it, and what needs a person. Numbers of orders and refunds,
+# amounts and states only; who paid is nowhere.
+
+_Number = String(64)
+"""Ours or the provider's: of an order, a refund, a payment."""
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("backend", String(64), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("merchant", String(32), nullable=False),
+    Column("order_no", String(32), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("state", String(24), nullable=False),
+    Column("paid_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    Column("provider_no", _Number),
+    Column("refunded", BigInteger, nullable=False),
+    Column("flagged", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("ask_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("channel", "merchant", "order_no"),
+    Index("ix_payments_backend_order_no", "backend", "order_no"),
+    Index("ix_payments_merchant_paid_at", "merchant", "paid_at"),
+)
+_to_ask = payments.c.ask_at.is_not(None)
+Index("ix_payments_ask_at", payments.c.ask_at, postgresql_where=_to_ask, sqlite_where=_to_ask)
+
+payment_transitions = Table(
+    "payment_transitions",
+    metadata,
+    Column("payment_id", _Id, primary_key=True),
+    Column("transition", String(96), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("source", String(16), nullable=False),
+)
+
+payment_notifications = Table(
+    "payment_notifications",
+    metadata,
+    Column("digest", _Digest, primary_key=True),
+    Column("channel", String(16), nullable=False),
+    Column("merchant", String(32), nullable=False),
+    Column("job_id", _Id, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False, index=True),
+    Column("outcome", String(32)),
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("payment_id", _Id, nullable=False, index=True),
+    Column("backend", String(64), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("merchant", String(32), nullable=False),
+    Column("refund_no", _Number, nullable=False),
+    Column("amount", BigInteger),
+    Column("reason", String(32)),
+    Column("state", String(16), nullable=False),
+    Column("provider_no", _Number),
+    Column("job_id", _Id),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("channel", "merchant", "refund_no"),
+    Index("ix_refunds_backend_refund_no", "backend", "refund_no"),
+)
+
+payment_mismatches = Table(
+    "payment_mismatches",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mark", _Digest, nullable=False),
+    Column("backend", String(64), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("merchant", String(32), nullable=False),
+    Column("order_no", _Number),
+    Column("refund_no", _Number),
+    Column("reason", String(32), nullable=False),
+    Column("expected", BigInteger),
+    Column("received", BigInteger),
+    Column("at", UtcDateTime, nullable=False),
+    Column("resolved_at", UtcDateTime),
+    Column("resolved_by", String(64)),
+    Column("resolution", _Text),
+)
+_unresolved = payment_mismatches.c.resolved_at.is_(None)
+Index(
+    "uq_payment_mismatches_mark",
+    payment_mismatches.c.mark,
+    unique=True,
+    postgresql_where=_unresolved,
+    sqlite_where=_unresolved,
 )
