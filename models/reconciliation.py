@@ -18,6 +18,7 @@ from sqlalchemy import Connection, func, select, update
 from models.batches import insert_into
 from models.disclosures import DisclosureResult, Verdict
 from models.group_commit import Transaction
+from models.jobs import NewJob, insert_jobs
 from models.settlement import Change, StaleChange
 from models.states import Event, State, next_state
 from models.tables import attempts, clipped, disclosures, jobs
@@ -70,6 +71,8 @@ class Answer:
     disclosure_results: tuple[DisclosureResult, ...] = ()
     change: Change | None = None
     """What the answer means for the domain, should it count."""
+    new_jobs: tuple[NewJob, ...] = ()
+    """Jobs that follow from it, such as webhooks."""
 
 
 def unknown_due(
@@ -207,6 +210,8 @@ def _settle(connection: Connection, answer: Answer) -> bool:
         )
         .values(**values)
     ).rowcount
+    if counted and not stale and answer.new_jobs:
+        insert_jobs(connection, answer.new_jobs)
     connection.execute(
         insert_into(connection.dialect.name, attempts)
         .values(

@@ -14,6 +14,7 @@ from models.batches import Batch, Row, insert_into
 from models.disclosures import DisclosureResult, SendResult, Verdict
 from models.errors import RetryError
 from models.group_commit import Transaction, WriteApart
+from models.jobs import NewJob, insert_jobs
 from models.states import SETTLED, TRANSITIONS, Event, State, next_state
 from models.tables import attempts, clipped, disclosure_results, disclosures, jobs
 
@@ -57,6 +58,8 @@ class Settlement:
     disclosure_results: tuple[DisclosureResult, ...] = field(default=())
     change: Change | None = None
     """What the attempt found out about the domain."""
+    new_jobs: tuple[NewJob, ...] = ()
+    """Jobs that follow from it, such as webhooks."""
     rescued: bool = False
     """Settled by the rescuer for a silent worker: the claim goes on counting against the job."""
 
@@ -97,6 +100,14 @@ def settle_jobs(
     for settlement in settlements:
         if id(settlement) not in answers:
             answers[id(settlement)] = _settle_alone(connection, settlement)
+    following = [
+        job
+        for settlement in settlements
+        if answers[id(settlement)] is _Answer.COUNTED
+        for job in settlement.new_jobs
+    ]
+    if following:
+        insert_jobs(connection, following)
     results = [
         result
         for settlement in settlements

@@ -441,6 +441,7 @@ webhook_endpoints = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("disabled_at", UtcDateTime),
     Column("disabled_because", _Code),
+)
 
 # Money: what is expected, what became of it, and what needs a person. Numbers of orders and refunds,
 # amounts and states only; who paid is nowhere.

@@ -14,6 +14,7 @@ from models.errors import (
 )
 from models.settlement import Change
 from models.states import Event
+from tasks.webhook import Announcement
 
 __all__ = ["Outcome", "outcome_of", "succeeded"]
 
@@ -30,6 +31,7 @@ class Outcome:
         stops_recipient: Every further job for this recipient would fail the same way.
         result: Ids and codes that the backend may see.
         change: What becomes of the domain's rows, in the transaction of the settle.
+        announcements: What the backend is told, if the outcome counts.
     """
 
     event: Event
@@ -39,6 +41,7 @@ class Outcome:
     stops_recipient: bool = False
     result: Mapping[str, str] = field(default_factory=dict)
     change: Change | None = None
+    announcements: tuple[Announcement, ...] = ()
 
 
 def succeeded(*, provider_code: str | None = None, **result: str) -> Outcome:

@@ -6,8 +6,9 @@ import datetime as dt
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import structlog
 
@@ -17,6 +18,7 @@ from models.clock import Clock, utc_now
 from models.disclosures import SendResult
 from models.errors import DatabaseUnavailable, SealBroken, ZjjError
 from models.group_commit import GroupCommit
+from models.jobs import NewJob
 from models.ledger import LedgerWriter
 from models.sealing import Sealer, seal_identity
 from models.settlement import Settlement, StaleChange
@@ -26,6 +28,7 @@ from tasks.registry import task_named
 from tasks.task import Context, Task, UnknownKind
 from workers.circuits import Circuits
 from workers.logs import get_logger
+from workers.webhooks import Announcer
 
 __all__ = ["FIRST_QUESTION", "Execution"]
 
@@ -45,9 +48,14 @@ _SETTLE_PAUSE_SECONDS = 0.25
 
 
 class Execution:
-    """Runs jobs for one worker process; every method may be called from many threads."""
+    """Runs jobs for one worker process; every method may be called from many threads.
 
-    def __init__(
+    Args:
+        announcer: Makes webhooks of what outcomes announce; without one nobody is told.
+        ring: Called with id and queue of jobs that follow from a settle.
+    """
+
+    def __init__(  # noqa: PLR0913 - it brings together what a job touches
         self,
         *,
         worker_id: str,
@@ -56,8 +64,12 @@ class Execution:
         sealer: Sealer,
         context: Context,
         circuits: Circuits,
+        announcer: Announcer | None = None,
+        ring: Callable[[str, str], None] = lambda _job_id, _queue: None,
         clock: Clock = utc_now,
     ) -> None:
+        self._announcer = announcer
+        self._ring = ring
         self._worker_id = worker_id
         self._commits = commits
         self._ledger = ledger
@@ -103,14 +115,18 @@ class Execution:
         outcome, task = self._outcome(claim, attempt)
         for decisions in range(1, _MOST_DECISIONS + 1):
             try:
-                self._settle(self._settlement(claim, attempt, outcome, task, started))
+                self._settle(
+                    self._settlement(claim, attempt, outcome, task, started), claim, outcome
+                )
                 break
             except StaleChange as error:
                 if decisions < _MOST_DECISIONS:
                     outcome, task = self._outcome(claim, attempt)
                 else:
                     outcome = outcome_of(error)
-                    self._settle(self._settlement(claim, attempt, outcome, task, started))
+                    self._settle(
+                        self._settlement(claim, attempt, outcome, task, started), claim, outcome
+                    )
         if task is not None:
             self._draw_conclusions(task, attempt, outcome)
 
@@ -191,7 +207,7 @@ class Execution:
             change=outcome.change if event is outcome.event else None,
         )
 
-    def _settle(self, settlement: Settlement) -> None:
+    def _settle(self, settlement: Settlement, claim: Claim, outcome: Outcome) -> None:
         """Store the outcome; while the database is away, hold on to it.
 
         Raises:
@@ -201,6 +217,7 @@ class Execution:
         counted: bool | None = None
         while counted is None:
             try:
+                settlement = replace(settlement, new_jobs=self._following(claim, outcome))
                 counted = bool(self._commits.run(self._ledger.write_settlements, settlement))
             except DatabaseUnavailable as error:
                 if time.monotonic() > deadline:
@@ -208,6 +225,8 @@ class Execution:
                     _log.error("settle.lost", event_name=settlement.event, code=error.code)
                     return
                 time.sleep(_SETTLE_PAUSE_SECONDS)
+        for job in settlement.new_jobs if counted else ():
+            self._ring(job.id, job.queue)
         _log.info(
             "job.settled" if counted else "settle.refused",
             outcome=settlement.event.value,
@@ -215,6 +234,11 @@ class Execution:
             provider_code=settlement.provider_code,
             milliseconds=round(settlement.milliseconds, 1),
         )
+
+    def _following(self, claim: Claim, outcome: Outcome) -> tuple[NewJob, ...]:
+        if self._announcer is None or not outcome.announcements:
+            return ()
+        return self._announcer.prepare_all(claim.backend, outcome.announcements)
 
     @contextmanager
     def _working_on(self, job_id: str) -> Iterator[None]:

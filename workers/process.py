@@ -25,9 +25,11 @@ from models.errors import DatabaseUnavailable
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
 from models.ledger import LedgerWriter, SqlLedger
+from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from models.settlement import Settlement
 from models.states import Event
+from tasks.preparation import Preparation
 from workers.broker import JobBroker
 from workers.circuits import Circuits
 from workers.dispatch import Dispatcher, connect_redis
@@ -46,6 +48,7 @@ from workers.maintenance import (
 from workers.messages import ACTOR
 from workers.outlet import open_outlet
 from workers.settings import Settings
+from workers.webhooks import Announcer
 
 __all__ = ["WorkerProcess", "run_worker"]
 
@@ -137,6 +140,10 @@ class WorkerProcess:
         self._integrations = open_outlet(settings, SqlLedger(self._commits, self._ledger))
         policy = self._integrations.gate.policy
         circuits = Circuits(self._engine, self._commits, policy)
+        preparation = Preparation(
+            sealer, Pseudonyms(settings.pseudonym), policy_version=policy.version
+        )
+        announcer = Announcer(self._engine, preparation)
         self._execution = Execution(
             worker_id=self._me.id,
             commits=self._commits,
@@ -144,6 +151,8 @@ class WorkerProcess:
             sealer=sealer,
             context=self._integrations,
             circuits=circuits,
+            announcer=announcer,
+            ring=self._dispatcher.ring,
         )
         heartbeat = Heartbeat(self._me, self._engine, self._commits, self._ledger, self._execution)
         self._heartbeat = Rounds([heartbeat])
@@ -168,6 +177,7 @@ class WorkerProcess:
                     circuits,
                     worker_id=self._me.id,
                     policy_version=policy.version,
+                    announcer=announcer,
                 )
             ]
         )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine
+from collections.abc import Sequence
 
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from models.errors import DatabaseUnavailable
 from models.jobs import NewJob
 from models.webhooks import list_endpoints
 from tasks.preparation import Preparation
@@ -18,6 +22,21 @@ class Announcer:
     def __init__(self, engine: Engine, preparation: Preparation) -> None:
         self._engine = engine
         self._preparation = preparation
+
+    def prepare_all(
+        self, backend: str, announcements: Sequence[Announcement]
+    ) -> tuple[NewJob, ...]:
+        """:meth:`prepare` for several, in their order.
+
+        Raises:
+            DatabaseUnavailable: The endpoints cannot be read.
+        """
+        try:
+            return tuple(job for each in announcements for job in self.prepare(backend, each))
+        except DBAPIError as error:
+            raise DatabaseUnavailable(
+                f"the database does not answer ({type(error.orig).__name__})"
+            ) from None
 
     def prepare(
         self, backend: str, announcement: Announcement, connection: Connection | None = None

@@ -18,7 +18,7 @@ from models.jobs import find_job
 from models.ledger import LedgerWriter, verify_ledger
 from models.settlement import Settlement, StaleChange, open_disclosures
 from models.states import SETTLED, TRANSITIONS, Event, State
-from models.tables import attempts, audits, disclosure_results
+from models.tables import attempts, audits, disclosure_results, jobs
 from tests.models.rows import (
     KEY,
     NOW,
@@ -495,3 +495,19 @@ def test_a_change_that_comes_too_late_leaves_the_job_to_be_decided_anew(
     assert state_of(engine, claimed.job_id) is State.RUNNING
     assert state_of(engine, neighbour.job_id) is State.SUCCEEDED
     assert all_rows(engine, disclosure_results) == []
+
+
+def test_jobs_that_follow_stand_or_fall_with_the_settle(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    claimed, lost, late = claim_new(engine), claim_new(engine), claim_new(engine)
+    change_job(engine, lost.job_id, fence=7)
+    following = {name: a_job(queue="bulk") for name in ("claimed", "lost", "late")}
+    settlements = [
+        a_settlement(claimed, new_jobs=(following["claimed"],)),
+        a_settlement(late, change=_Note(in_time=False), new_jobs=(following["late"],)),
+    ]
+    write(engine, ledger.write_settlements, *settlements)
+    _settle(engine, ledger, a_settlement(lost, new_jobs=(following["lost"],)))
+    stored = {row.id for row in all_rows(engine, jobs) if row.queue == "bulk"}
+    assert stored == {following["claimed"].id}

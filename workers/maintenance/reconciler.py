@@ -28,6 +28,7 @@ from tasks.registry import TASKS
 from tasks.task import Context, Task
 from workers.circuits import Circuits
 from workers.logs import get_logger
+from workers.webhooks import Announcer
 
 __all__ = ["Reconciler"]
 
@@ -42,6 +43,7 @@ class Reconciler:
 
     Args:
         policy_version: The policy under which questions are asked.
+        announcer: Makes webhooks of what answers announce; without one nobody is told.
     """
 
     name = "reconciler"
@@ -58,8 +60,10 @@ class Reconciler:
         *,
         worker_id: str,
         policy_version: str,
+        announcer: Announcer | None = None,
         clock: Clock = utc_now,
     ) -> None:
+        self._announcer = announcer
         self._engine = engine
         self._commits = commits
         self._settle = partial(settle_answers, write_results=ledger.write_results)
@@ -106,6 +110,11 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - the question stays open, and comes back
             _log.error("reconciliation.fault", job_id=question.job_id, exc_info=error)
             outcome = Outcome(event=Event.LOSE, code=f"fault.{type(error).__name__}")
+        new_jobs = (
+            self._announcer.prepare_all(question.backend, outcome.announcements)
+            if self._announcer is not None and outcome.announcements
+            else ()
+        )
         answer = Answer(
             question=question,
             worker_id=self._worker_id,
@@ -116,6 +125,7 @@ class Reconciler:
             milliseconds=(time.perf_counter() - started) * 1000,
             disclosure_results=tuple(attempt.results),
             change=outcome.change,
+            new_jobs=new_jobs,
         )
         counted = self._commits.run(self._settle, answer)
         self._circuits.note(self._circuits.recipients(task), attempt.results)
