@@ -36,6 +36,7 @@ class Reason(StrEnum):
     POLICY_VERSION = "policy_version"
     EXPIRED = "expired"
     CONSENT_MISSING = "consent_missing"
+    GUARDIAN_MISSING = "guardian_missing"
     METHOD = "method"
     HOST = "host"
     PATH = "path"

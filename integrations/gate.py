@@ -16,12 +16,21 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from integrations._wire import Lost, Timeouts, Unsent, Wire
 from integrations.admission import Admitted, FinalRequest, Held, Reason, Refused, admit
+from integrations.consents import demands_of
 from integrations.leaves import CONTENT_TYPES, Leaf, Path, write
 from integrations.minimize import TRANSFORMS
 from integrations.policy import Place
 from integrations.reply import Garbled, Reply, cut
 from models.clock import Clock, utc_now
-from models.disclosures import Disclosure, DisclosureResult, Ledger, SendResult, Verdict
+from models.disclosures import (
+    Demands,
+    Disclosure,
+    DisclosureResult,
+    Ledger,
+    SendResult,
+    Verdict,
+    Withheld,
+)
 from models.errors import ConfigurationError, DeniedError, RetryError, UnknownOutcomeError
 from models.identifiers import new_id
 from models.pii import Personal, reveal
@@ -131,13 +140,16 @@ class Gate:
         operation = self._policy.operations.get(request.operation.name)
         disclosure = self._disclosure(operation, request, attempt)
         try:
-            self._check(operation, request, attempt, disclosure.at)
+            demands = self._check(operation, request, attempt, disclosure.at)
             admitted = self._admit(request, sign, attempt)
         except Refused as refusal:
             self._deny(disclosure, str(refusal))
         # Recording and connecting take their time, and what has expired meanwhile stays.
         deadline = time.monotonic() + _seconds_left(attempt, disclosure.at)
-        self._ledger.record(disclosure)
+        try:
+            self._ledger.record(replace(disclosure, demands=demands))
+        except Withheld as refusal:
+            self._deny(disclosure, refusal.code)
         return self._deliver(admitted, deadline, disclosure, attempt)
 
     def permit(self, request: MinimizedRequest, *, attempt: Attempt) -> None:
@@ -163,18 +175,25 @@ class Gate:
         request: MinimizedRequest,
         attempt: Attempt,
         now: dt.datetime,
-    ) -> None:
+    ) -> Demands:
         if operation is None or operation is not request.operation:
             raise Refused(Reason.UNKNOWN_OPERATION)
         if attempt.policy_version != self._policy.version:
             raise Refused(Reason.POLICY_VERSION)
         if attempt.expires_at is not None and now >= attempt.expires_at:
             raise Refused(Reason.EXPIRED)
-        if self._policy.separate_consent(operation) and not attempt.consent_ref:
-            raise Refused(Reason.CONSENT_MISSING)
         for precondition in self._preconditions:
             if reason := precondition(operation, attempt, now):
                 raise Refused(reason)
+        return demands_of(
+            self._policy,
+            operation,
+            attempt.held,
+            backend=attempt.backend,
+            consent_ref=attempt.consent_ref,
+            guardian_ref=attempt.guardian_ref,
+            now=now,
+        )
 
     def _admit(self, request: MinimizedRequest, sign: Signer, attempt: Attempt) -> Admitted:
         operation = request.operation

@@ -12,7 +12,17 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Disclosure", "DisclosureResult", "Ledger", "SendResult", "Verdict"]
+from models.errors import DeniedError
+
+__all__ = [
+    "Demands",
+    "Disclosure",
+    "DisclosureResult",
+    "Ledger",
+    "SendResult",
+    "Verdict",
+    "Withheld",
+]
 
 
 class Verdict(enum.StrEnum):
@@ -31,6 +41,22 @@ class SendResult(enum.StrEnum):
     """Provably nothing left: the connection never stood."""
     UNKNOWN = "unknown"
     """Bytes may have left and no trustworthy answer came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What must stand in the moment in which a disclosure is recorded; no part of its row."""
+
+    backend: str = ""
+    """Whose consents they are."""
+    consent: str | None = None
+    """The consent that must cover it; None if none is needed."""
+    separate: bool = False
+    """It must be a separate one."""
+    guardian: str | None = None
+    """The guardian's consent that must cover it; None if no child is concerned."""
+    spared: bool = False
+    """A legal duty: it happens even if the person is restricted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +84,7 @@ class Disclosure:
     reason: str | None
     """Why it was denied: a static code, with the name of the offending field."""
     at: dt.datetime
+    demands: Demands = Demands()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +101,10 @@ class DisclosureResult:
     """From the first byte to the end of the reply, or to the failure."""
 
 
+class Withheld(DeniedError):
+    """What a disclosure demands does not stand; ``code`` says what."""
+
+
 class Ledger(Protocol):
     """Where the gate writes its disclosures."""
 
@@ -81,5 +112,6 @@ class Ledger(Protocol):
         """Store it durably before returning.
 
         Raises:
+            Withheld: An admitted one's demands are not met; it is not stored.
             DatabaseUnavailable: It is not stored, so the bytes must not leave.
         """

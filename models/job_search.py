@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, or_, select, union
 
 from models.states import State
-from models.tables import disclosures, jobs
+from models.tables import disclosures, job_people, jobs
 
 __all__ = ["JobFilter", "JobSummary", "conditions", "search_jobs"]
 
@@ -27,7 +28,9 @@ class JobFilter:
     recipient: str | None = None
     """Somebody to whom it disclosed something, or was denied to."""
     subject: str | None = None
-    """Pseudonym of the person (:class:`models.pseudonyms.Pseudonyms`)."""
+    """A pseudonym of the person (:class:`models.pseudonyms.Pseudonyms`)."""
+    consent_ref: str | None = None
+    """Their backend's name of a consent, or of a guardian's, that they rely on."""
     since: dt.datetime | None = None
     """Created at or after."""
     until: dt.datetime | None = None
@@ -72,9 +75,14 @@ def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     columns = jobs.c
     found: list[ColumnElement[bool]] = [
         columns[name] == getattr(wanted, name)
-        for name in ("kind", "queue", "backend", "subject")
+        for name in ("kind", "queue", "backend")
         if getattr(wanted, name) is not None
     ]
+    if wanted.subject is not None:
+        found.append(columns.id.in_(_about(wanted.subject)))
+    if wanted.consent_ref is not None:
+        relying = (columns.consent_ref, columns.guardian_ref)
+        found.append(or_(*(column == wanted.consent_ref for column in relying)))
     if wanted.ids:
         found.append(columns.id.in_(wanted.ids))
     if wanted.states:
@@ -89,6 +97,14 @@ def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         found.append(columns.created_at < wanted.until)
     return found
+
+
+def _about(person: str) -> Any:
+    """Ids of jobs: two searches by index, where one condition for both would read every row."""
+    return union(
+        select(jobs.c.id).where(jobs.c.subject == person),
+        select(job_people.c.job_id).where(job_people.c.person == person),
+    )
 
 
 _SUMMARY = (

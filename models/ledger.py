@@ -15,14 +15,16 @@ import hmac
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, RowMapping, Table, UpdateBase, or_, select
+from sqlalchemy import Boolean, Connection, RowMapping, Table, UpdateBase, or_, select
 
 from models.batches import Batch, Row, insert_into
 from models.clock import Clock, utc_now
-from models.disclosures import Disclosure, DisclosureResult, Verdict
+from models.consents import nobody_restricted, obstacle
+from models.disclosures import Disclosure, DisclosureResult, Verdict, Withheld
 from models.errors import ClaimLost
 from models.group_commit import GroupCommit, Transaction, WriteApart
 from models.identifiers import new_id
@@ -58,21 +60,27 @@ class LedgerWriter:
 
     def write_disclosures(
         self, transaction: Transaction, items: Sequence[Disclosure]
-    ) -> list[ClaimLost | None]:
+    ) -> list[ClaimLost | Withheld | None]:
         """Store disclosures, before their bytes leave.
 
         Only who holds the claim may disclose on its behalf (or who asks the recipient about an
         unknown outcome, see models/reconciliation.py): a worker that was thought dead, and whose
-        job was taken over, gets ClaimLost. Denials are stored in any case.
+        job was taken over, gets ClaimLost. What an admitted one demands must stand, else it gets
+        Withheld. Denials are stored in any case.
 
         Raises:
-            WriteApart: One of several has lost its claim.
+            WriteApart: One of several is refused.
         """
-        if self._append(transaction, _DISCLOSURE, map(_disclosure_row, items)):
+        covered = self._growth_in(transaction).stands or not any(
+            _uncovered(transaction.connection, item) for item in items if _names_consents(item)
+        )
+        spared = [{"spared": item.demands.spared} for item in items]
+        if covered and self._append(transaction, _DISCLOSURE, map(_disclosure_row, items), spared):
             return [None] * len(items)
         if len(items) > 1:
             raise WriteApart
-        return [ClaimLost("the job was taken over while it was worked on")]
+        lost = ClaimLost("the job was taken over while it was worked on")
+        return [_uncovered(transaction.connection, items[0]) or lost]
 
     def write_results(
         self, transaction: Transaction, items: Sequence[DisclosureResult]
@@ -91,17 +99,25 @@ class LedgerWriter:
         return settle_jobs(transaction, items, self.write_results)
 
     def _append(
-        self, transaction: Transaction, batch: Batch, contents: Iterable[dict[str, Any]]
+        self,
+        transaction: Transaction,
+        batch: Batch,
+        contents: Iterable[dict[str, Any]],
+        asides: Iterable[dict[str, Any]] = repeat({}),
     ) -> bool:
-        """Whether all rows were taken; only then has the chain grown."""
+        """Whether all rows were taken; only then has the chain grown.
+
+        Args:
+            asides: What the statement needs to know beside each row.
+        """
         growth = self._growth_in(transaction)
         if growth.stands:
             return True
         seq, mac, rows = growth.seq, growth.mac, []
-        for row in contents:
+        for row, aside in zip(contents, asides, strict=False):
             seq += 1
             mac = _mac(self._key, mac, self._writer, seq, row)
-            rows.append(row | {"writer": self._writer, "seq": seq, "mac": mac})
+            rows.append(row | {"writer": self._writer, "seq": seq, "mac": mac} | aside)
         if batch.execute(transaction.connection, rows) < len(rows):
             return False
         growth.seq, growth.mac = seq, mac
@@ -167,6 +183,7 @@ class SqlLedger:
         """Store it.
 
         Raises:
+            Withheld: What it demands does not stand; it is not stored.
             DatabaseUnavailable: It is not stored, so the bytes must not leave.
         """
         self._commits.run(self._writer.write_disclosures, disclosure)
@@ -312,20 +329,43 @@ def _result_row(item: DisclosureResult) -> dict[str, Any]:
     }
 
 
+def _names_consents(item: Disclosure) -> bool:
+    return item.demands.consent is not None or item.demands.guardian is not None
+
+
+def _uncovered(connection: Connection, item: Disclosure) -> Withheld | None:
+    """Why an admitted disclosure must not happen after all."""
+    if item.verdict is not Verdict.ADMITTED:
+        return None
+    reason = obstacle(
+        connection,
+        item.demands,
+        job_id=item.job_id,
+        subject=item.subject,
+        purpose=item.purpose,
+        policy_version=item.policy_version,
+    )
+    return None if reason is None else Withheld("nothing that stands covers it", code=reason)
+
+
 def _disclose(_: str, row: Row) -> UpdateBase:
     # An unknown job has a claimant only while the recipient is asked about it.
     asking = (jobs.c.state == State.UNKNOWN) & (jobs.c.asked > 0) & jobs.c.claimed_by.is_not(None)
     held = (jobs.c.fence == row["fence"]) & or_(jobs.c.state == State.RUNNING, asking)
+    free = or_(row["spared"], nobody_restricted(row["job_id"], row["subject"]))
+    columns = [column.name for column in disclosures.c]
     allowed = (
-        select(*row.values())
-        .where(jobs.c.id == row["job_id"], or_(held, row["verdict"] == Verdict.DENIED))
+        select(*(row[name] for name in columns))
+        .where(jobs.c.id == row["job_id"], or_(held & free, row["verdict"] == Verdict.DENIED))
         # Whoever wants to take the job over waits, and then sees the disclosure.
         .with_for_update(read=True, of=jobs)
     )
-    return disclosures.insert().from_select(list(row.keys()), allowed)
+    return disclosures.insert().from_select(columns, allowed)
 
 
-_DISCLOSURE = Batch({column.name: column.type for column in disclosures.c}, _disclose)
+_DISCLOSURE = Batch(
+    {column.name: column.type for column in disclosures.c} | {"spared": Boolean()}, _disclose
+)
 _RESULT = Batch(
     {column.name: column.type for column in disclosure_results.c},
     lambda _, row: disclosure_results.insert().from_select(list(row.keys()), select(*row.values())),

@@ -52,7 +52,10 @@ class Candidate:
     sealed: bytes | None
     bucket: str | None
     policy_version: str
+    backend: str
+    subject: str | None
     consent_ref: str | None
+    guardian_ref: str | None
     expires_at: dt.datetime | None
 
 
@@ -259,12 +262,23 @@ def cancel_jobs(
     actor: str,
     reason: str,
     now: dt.datetime,
+    code: str = "cancelled",
+    spared: Collection[str] = (),
     limit: int = 500,
 ) -> list[str]:
-    """Cancel a batch of jobs that wait, and erase their payloads; returns their ids."""
+    """Cancel a batch of jobs that wait, and erase their payloads; returns their ids.
+
+    Args:
+        code: What their rows say; ``reason`` is for the audit.
+        spared: Kinds that go on.
+    """
     waiting = (
         select(jobs.c.id)
-        .where(jobs.c.state.in_(CLAIMABLE | {State.SCHEDULED}), *conditions(wanted))
+        .where(
+            jobs.c.state.in_(CLAIMABLE | {State.SCHEDULED}),
+            jobs.c.kind.not_in(spared),
+            *conditions(wanted),
+        )
         .limit(limit)
         .with_for_update(skip_locked=True, of=jobs)
     )
@@ -274,7 +288,7 @@ def cancel_jobs(
             .where(jobs.c.id.in_(waiting))
             .values(
                 state=next_state(State.QUEUED, Event.CANCEL),
-                reason="cancelled",
+                reason=code,
                 sealed=None,
                 settled_at=now,
                 updated_at=now,

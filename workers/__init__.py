@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workers.enqueueing import enqueue, enqueue_async
+    from workers.enqueueing import enqueue, enqueue_async, open_consents
 
-__all__ = ["enqueue", "enqueue_async"]
+__all__ = ["enqueue", "enqueue_async", "open_consents"]
 
 
 def __getattr__(name: str) -> Any:

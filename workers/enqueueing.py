@@ -21,11 +21,12 @@ from functools import cache
 
 from models.jobs import EnqueuedJob
 from tasks.payload import Payload
+from workers.consents import Consents
 from workers.entrance import Entrance, open_entrance
 from workers.service import AsyncTransaction, JobService, SyncTransaction
 from workers.settings import load_settings
 
-__all__ = ["enqueue", "enqueue_async"]
+__all__ = ["enqueue", "enqueue_async", "open_consents"]
 
 _BACKEND = "python"
 
@@ -64,6 +65,11 @@ async def enqueue_async(
         run_at=run_at,
         transaction=transaction,
     )
+
+
+def open_consents() -> Consents:
+    """Where this process records what people agree to and what they forbid."""
+    return _entrance_of(os.getpid()).consents
 
 
 def _service() -> JobService:

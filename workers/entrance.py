@@ -11,6 +11,7 @@ from models.group_commit import GroupCommit
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from tasks.preparation import Preparation
+from workers.consents import Consents
 from workers.dispatch import Dispatcher, connect_redis
 from workers.published import open_policy
 from workers.service import JobService
@@ -29,6 +30,7 @@ class Entrance:
     pseudonyms: Pseudonyms
     dispatcher: Dispatcher
     service: JobService
+    consents: Consents
 
     def close(self) -> None:
         """Store and dispatch what was handed in, then let go of the connections."""
@@ -57,4 +59,5 @@ def open_entrance(settings: Settings) -> Entrance:
         pseudonyms=pseudonyms,
         dispatcher=dispatcher,
         service=JobService(engine, commits, preparation, dispatcher),
+        consents=Consents(engine, pseudonyms, policy),
     )

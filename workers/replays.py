@@ -15,9 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from integrations.admission import Refused
+from integrations.consents import demands_of
 from integrations.detectors import detect
 from integrations.policy import Operation, Policy
 from models.clock import Clock, utc_now
+from models.consents import obstacle
 from models.database import writing
 from models.errors import InvalidValue, NotFound, SealBroken
 from models.identifiers import new_id
@@ -249,8 +252,8 @@ class Replays:
             operation = self._policy.operations.get(name)
             if operation is None:
                 return "policy.narrower"
-            if self._policy.separate_consent(operation) and not job.consent_ref:
-                return "consent.missing"
+            if reason := self._obstacle(operation, job, held):
+                return reason
             categories = _categories(operation, held)
             if before.get(name, set()) - set(categories):
                 return "policy.narrower"
@@ -269,6 +272,32 @@ class Replays:
                 )
             )
         return tuple(leaving)
+
+    def _obstacle(
+        self, operation: Operation, job: Candidate, held: Mapping[str, object]
+    ) -> str | None:
+        """What the gate would refuse it for."""
+        try:
+            demands = demands_of(
+                self._policy,
+                operation,
+                held,
+                backend=job.backend,
+                consent_ref=job.consent_ref,
+                guardian_ref=job.guardian_ref,
+                now=self._clock(),
+            )
+        except Refused as refusal:
+            return str(refusal)
+        with self._engine.connect() as connection:
+            return obstacle(
+                connection,
+                demands,
+                job_id=job.id,
+                subject=job.subject,
+                purpose=operation.purpose,
+                policy_version=self._policy.version,
+            )
 
     def _refusal(self, job: Candidate, task: Task | None, *, even_if_sent: bool) -> str | None:
         if job.state is State.EXPIRED or (job.expires_at and job.expires_at <= self._clock()):

@@ -42,6 +42,7 @@ def gateway() -> None:
         app = create_gateway(
             entrance.service,
             ApiKeys(entrance.engine),
+            consents=entrance.consents,
             dependencies=(
                 Dependency("database", lambda: is_current(entrance.engine), needed=True),
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from models.api_keys import ApiKeys
+from workers.consents import Consents
+from workers.gateway import consents as consent_routes
 from workers.gateway import health, jobs, sms_codes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
@@ -31,6 +33,7 @@ def create_gateway(
     service: JobService,
     api_keys: ApiKeys,
     *,
+    consents: Consents,
     dependencies: Sequence[health.Dependency],
     version: str = "dev",
 ) -> FastAPI:
@@ -39,6 +42,7 @@ def create_gateway(
     Args:
         service: Stores and finds jobs.
         api_keys: Knows which backend a key belongs to.
+        consents: Records what people agree to and forbid.
         dependencies: What ``/readyz`` asks about.
         version: Shown in ``/openapi.json``.
     """
@@ -53,10 +57,11 @@ def create_gateway(
     )
     app.state.service = service
     app.state.api_keys = api_keys
+    app.state.consents = consents
     app.state.dependencies = tuple(dependencies)
     app.add_middleware(Edge)
     handle_problems(app)
-    for routes in (sms_codes, jobs, health):
+    for routes in (sms_codes, jobs, consent_routes, health):
         app.include_router(routes.router)
     describe(app)
     return app

@@ -11,6 +11,7 @@ from functools import partial
 import httpx
 from sqlalchemy import Engine
 
+from integrations.policy import load_policy
 from models.api_keys import ApiKeys, create_api_key
 from models.database import WRITES, is_current, migrate, open_database
 from models.group_commit import GroupCommit
@@ -18,14 +19,16 @@ from models.keys import MasterKeys, generate_key
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from tasks.preparation import Preparation
+from workers.consents import Consents
 from workers.dispatch import Dispatcher, connect_redis
 from workers.gateway import Dependency, create_gateway, gateway_server
 from workers.service import JobService
 
-__all__ = ["NO_REDIS", "Gateway", "serve_gateway"]
+__all__ = ["NO_REDIS", "PSEUDONYMS", "Gateway", "serve_gateway"]
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 """Nobody listens on port 1."""
+PSEUDONYMS = Pseudonyms(b"p" * 32)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Gateway:
     other_api_key: str
     engine: Engine
     service: JobService
+    consents: Consents
 
     def http(self, api_key: str | None = None) -> httpx.Client:
         """A client of the ``shop`` backend, or of the one that owns ``api_key``."""
@@ -53,13 +57,15 @@ def serve_gateway(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Gate
         api_key = create_api_key(connection, "shop")
         other_api_key = create_api_key(connection, "forum")
     sealer = Sealer(engine, MasterKeys.parse("test:" + generate_key()))
-    preparation = Preparation(sealer, Pseudonyms(b"p" * 32), policy_version="2023-01-01")
+    preparation = Preparation(sealer, PSEUDONYMS, policy_version=load_policy().version)
     redis = connect_redis(redis_url)
     commits, dispatcher = GroupCommit(engine), Dispatcher(redis, engine)
     service = JobService(engine, commits, preparation, dispatcher)
+    consents = Consents(engine, PSEUDONYMS, load_policy())
     app = create_gateway(
         service,
         ApiKeys(engine),
+        consents=consents,
         dependencies=[
             Dependency("database", partial(is_current, engine), needed=True),
             Dependency("redis", redis.ping, needed=False),
@@ -73,7 +79,7 @@ def serve_gateway(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Gate
             thread.join(0.01)
             assert thread.is_alive(), "the gateway did not start"
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Gateway(f"http://127.0.0.1:{port}", api_key, other_api_key, engine, service)
+        yield Gateway(f"http://127.0.0.1:{port}", api_key, other_api_key, engine, service, consents)
     finally:
         server.should_exit = True
         thread.join()

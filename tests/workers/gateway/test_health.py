@@ -54,7 +54,12 @@ def test_what_is_needed_and_does_not_answer_makes_it_unavailable(
         Dependency("database", check, needed=True),
         Dependency("redis", lambda: True, needed=False),
     ]
-    app = create_gateway(gateway.service, ApiKeys(gateway.engine), dependencies=dependencies)
+    app = create_gateway(
+        gateway.service,
+        ApiKeys(gateway.engine),
+        consents=gateway.consents,
+        dependencies=dependencies,
+    )
     reply = asyncio.run(ask(app))
     assert reply.status_code == 503
     assert reply.json() == {
