@@ -7,9 +7,9 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -29,7 +29,7 @@ from models.consents import (
     withdraw_consent,
 )
 from models.database import writing
-from models.errors import DatabaseUnavailable, InvalidValue, NotFound
+from models.errors import DatabaseUnavailable, NotFound
 from models.identifiers import new_id
 from models.job_search import JobFilter
 from models.pii import Phone
@@ -39,9 +39,6 @@ from tasks.payload import ConsentRef, Payload, UserId
 from tasks.registry import TASKS
 
 __all__ = ["Agreement", "Consents", "Objection", "Stopped"]
-
-_AHEAD = dt.timedelta(minutes=5)
-"""By so much a backend's clock may be ahead of ours."""
 
 
 class _OfAPerson(Payload):
@@ -58,6 +55,9 @@ class _OfAPerson(Payload):
 
 
 _NOBODY = "needs phone, user or both"
+_BY_EITHER: list[Any] = [
+    {"required": [name], "properties": {name: {"type": "string"}}} for name in ("phone", "user")
+]
 
 
 class Agreement(_OfAPerson):
@@ -66,6 +66,8 @@ class Agreement(_OfAPerson):
     With ``phone`` and ``user`` it covers jobs that name both. Of either only a keyed digest is
     stored.
     """
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": _BY_EITHER})
 
     ref: ConsentRef = Field(description="The backend's own name for it; jobs name it so.")
     kind: Literal["consent", "separate", "guardian"]
@@ -82,6 +84,8 @@ class Agreement(_OfAPerson):
 
 class Objection(_OfAPerson):
     """A person about whom nothing more may leave."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _BY_EITHER})
 
     reason: Literal["objection", "disputed", "erasure", "retention"]
 
@@ -125,14 +129,11 @@ class Consents:
 
         Raises:
             IdempotencyConflict: The reference names another consent.
-            InvalidValue: The policy has no such purpose, or the consent is of the future.
+            NotFound: The policy has no such purpose.
             DatabaseUnavailable: Nothing was stored.
         """
-        now = self._clock()
         if agreement.purpose not in self._policy.purposes:
-            raise InvalidValue("purpose: is none of the policy's")
-        if agreement.granted_at > now + _AHEAD:
-            raise InvalidValue("granted_at: must not be in the future")
+            raise NotFound("the policy has no such purpose")
         phone, user = self._people(agreement, backend)
         with self._writing() as connection:
             earlier = find_consent(connection, backend, agreement.ref)
@@ -144,10 +145,10 @@ class Consents:
                 purpose=agreement.purpose,
                 phone=phone,
                 user=user,
-                granted_at=agreement.granted_at.astimezone(dt.UTC),
+                granted_at=_in_utc(agreement.granted_at),
                 policy_version=agreement.policy_version or in_force,
             )
-            return record_consent(connection, consent, now=now)
+            return record_consent(connection, consent, now=self._clock())
 
     def withdraw(self, ref: str, *, backend: str) -> Stopped:
         """Withdraw a consent and cancel what waits on it.
@@ -259,6 +260,13 @@ class Consents:
             raise DatabaseUnavailable(
                 f"the database does not answer ({type(error.orig).__name__})"
             ) from None
+
+
+def _in_utc(instant: dt.datetime) -> dt.datetime:
+    try:
+        return instant.astimezone(dt.UTC)
+    except OverflowError:  # on the first or last day of the calendar
+        return instant.replace(tzinfo=dt.UTC)
 
 
 _WITHDRAWN = "consent_withdrawn"

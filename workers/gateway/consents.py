@@ -72,7 +72,7 @@ class NewRestrictionBody(RestrictionBody):
     summary="Record a person's consent",
     response_model=ConsentBody,
     responses=problem_responses(
-        Kind.UNAUTHENTICATED, Kind.CONFLICT, Kind.INVALID, Kind.UNAVAILABLE
+        Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.CONFLICT, Kind.INVALID, Kind.UNAVAILABLE
     ),
     openapi_extra=json_request_body(Agreement),
 )
@@ -84,6 +84,12 @@ async def record_consent(
     """Jobs that need it name its ``ref``. The same consent again is answered as it stands now."""
     try:
         return await service.record_async(agreement, backend=backend)
+    except NotFound as error:
+        raise Problem(
+            Kind.NOT_FOUND,
+            "The policy has no such purpose.",
+            errors=[FieldError("purpose", "is none of the policy's", error.code)],
+        ) from None
     except IdempotencyConflict as error:
         raise Problem(
             Kind.CONFLICT,
