@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from models.batches import insert_into
 from models.disclosures import DisclosureResult, Verdict
@@ -53,6 +53,8 @@ class Question:
     nonce: str | None
     sent_at: dt.datetime
     """When the attempt in question disclosed something last."""
+    operation: str | None
+    """What it disclosed last by."""
     claimed_at: dt.datetime
 
 
@@ -125,13 +127,16 @@ def claim_question(
     ).one_or_none()
     if row is None:
         return None
-    sent_at = connection.scalar(
-        select(func.max(disclosures.c.at)).where(
+    sent = connection.execute(
+        select(disclosures.c.at, disclosures.c.operation)
+        .where(
             disclosures.c.job_id == job_id,
             disclosures.c.fence == row.fence - row.asked,
             disclosures.c.verdict == Verdict.ADMITTED,
         )
-    )
+        .order_by(disclosures.c.at.desc())
+        .limit(1)
+    ).one_or_none()
     return Question(
         job_id=job_id,
         kind=row.kind,
@@ -146,7 +151,8 @@ def claim_question(
         consent_ref=row.consent_ref,
         guardian_ref=row.guardian_ref,
         nonce=row.nonce,
-        sent_at=sent_at or row.settled_at or now,
+        sent_at=(sent.at if sent else row.settled_at) or now,
+        operation=sent.operation if sent else None,
         claimed_at=now,
     )
 

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from models.codes import OURS
 from models.pii import Phone, VerificationCode
 from models.states import Event
 from tasks.outcomes import Outcome, succeeded
 from tasks.payload import Payload, UserId
 from tasks.retries import RetryRule
+from tasks.roads import Road
 from tasks.task import Context, Task
 
 if TYPE_CHECKING:
     from models.attempts import Attempt
 
-__all__ = ["SMS_CODE", "Scene", "SmsCode"]
+__all__ = ["ROADS", "SMS_CODE", "Scene", "SmsCode"]
 
 Scene = Literal["register", "login", "reset_password", "bind_phone", "change_phone"]
 
@@ -40,6 +42,28 @@ class SmsCode(Payload):
 def _send(_payload: SmsCode, attempt: Attempt, context: Context) -> Outcome:
     receipt = context.sms.send_code(attempt)
     return succeeded(provider_code=receipt.provider_code, **receipt.fields)
+
+
+def _have_made(_payload: SmsCode, attempt: Attempt, context: Context) -> Outcome:
+    receipt = context.sms_auth.send_code(attempt)
+    return succeeded(provider_code=receipt.provider_code, **receipt.fields)
+
+
+ROADS = (
+    Road(
+        name="aliyun_sms",
+        operations=("aliyun.sms.send",),
+        handle=_send,
+        checked_by=OURS,
+    ),
+    Road(
+        name="aliyun_sms_auth",
+        operations=("aliyun.sms_auth.send",),
+        handle=_have_made,
+        checked_by="aliyun_sms_auth",
+        makes_codes=True,
+    ),
+)
 
 
 _BEIJING = dt.timezone(dt.timedelta(hours=8))
@@ -77,4 +101,6 @@ SMS_CODE = Task(
     subject=lambda payload: payload.phone,
     operations=("aliyun.sms.send",),
     reconcile=_ask,
+    roads=ROADS,
+    asks_about=("aliyun.sms.send",),
 )

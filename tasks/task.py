@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,13 +12,14 @@ from models.pii import Personal
 from tasks.outcomes import Outcome
 from tasks.payload import Payload
 from tasks.retries import RetryRule
+from tasks.roads import Road
 
 if TYPE_CHECKING:
     from integrations.aliyun.sms import Delivery
     from integrations.receipt import Receipt
     from models.attempts import Attempt
 
-__all__ = ["Context", "Queue", "SmsSender", "Task", "UnknownKind"]
+__all__ = ["CodeProvider", "Context", "Queue", "SmsSender", "Task", "UnknownKind"]
 
 Queue = str
 """An urgency class: ``urgent`` (a person waits), ``standard``, ``bulk``."""
@@ -42,12 +43,30 @@ class SmsSender(Protocol):
         """What became of the text that was sent under the attempt's reference on that day."""
 
 
+class CodeProvider(Protocol):
+    """Makes, sends and checks codes itself; see :mod:`integrations.aliyun.sms_auth`."""
+
+    def send_code(self, attempt: Attempt) -> Receipt:
+        """Have a code sent to the phone that the attempt holds, or raise from the error tree."""
+
+    def check_code(self, attempt: Attempt) -> bool:
+        """Whether the code that the attempt holds is the one that was sent."""
+
+
 class Context(Protocol):
     """What a handler is handed: its integrations, ready to use."""
 
     @property
     def sms(self) -> SmsSender:
         """The SMS road."""
+
+    @property
+    def sms_auth(self) -> CodeProvider:
+        """The road on which the provider makes the code."""
+
+    @property
+    def roads(self) -> Sequence[str]:
+        """Names of the roads that codes may take, the preferred one first."""
 
 
 def _no_lane(_payload: object) -> None:
@@ -74,6 +93,9 @@ class Task:
             nobody can be asked.
         repeatable: Whether the recipient itself makes sure that a repetition does nothing twice,
             so that unknown outcomes may be replayed.
+        roads: Several ways to do it, of which one is taken (see :mod:`tasks.roads`); ``handle``
+            and ``operations`` then only describe the ordinary one.
+        asks_about: Operations after which ``reconcile`` has somebody to ask.
         announces: Whether the backend is told by a webhook how the job ends.
         lane: Jobs of one lane are done one after the other; None for a job that need not wait.
     """
@@ -89,5 +111,7 @@ class Task:
     operations: tuple[str, ...]
     reconcile: Callable[[Any, Attempt, Context, dt.datetime], Outcome] | None = None
     repeatable: bool = False
+    roads: tuple[Road, ...] = ()
+    asks_about: tuple[str, ...] = ()
     announces: bool = False
     lane: Callable[[Any], str | None] = _no_lane

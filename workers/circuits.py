@@ -64,7 +64,11 @@ class Circuits:
 
     def recipients(self, task: Task) -> tuple[str, ...]:
         """Whom a task's operations reach."""
-        known = (self._policy.operations.get(name) for name in task.operations)
+        return self.reached_by(task.operations)
+
+    def reached_by(self, operations: Sequence[str]) -> tuple[str, ...]:
+        """Whom some of the policy's operations reach."""
+        known = (self._policy.operations.get(name) for name in operations)
         return tuple(dict.fromkeys(operation.recipient for operation in known if operation))
 
     def check(self, recipients: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from tasks.registry import task_named
 from tasks.task import Context, Task, UnknownKind
 from workers.circuits import Circuits
 from workers.logs import get_logger
+from workers.roads import Roads
 from workers.webhooks import Announcer
 
 __all__ = ["FIRST_QUESTION", "Execution"]
@@ -76,6 +77,7 @@ class Execution:
         self._sealer = sealer
         self._context = context
         self._circuits = circuits
+        self._roads = Roads(commits, circuits)
         self._clock = clock
         self._active: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -127,7 +129,7 @@ class Execution:
                     self._settle(
                         self._settlement(claim, attempt, outcome, task, started), claim, outcome
                     )
-        if task is not None:
+        if task is not None and not task.roads:
             self._draw_conclusions(task, attempt, outcome)
 
     def _draw_conclusions(self, task: Task, attempt: Attempt, outcome: Outcome) -> None:
@@ -149,9 +151,12 @@ class Execution:
                 None,
             )
         try:
-            self._circuits.check(self._circuits.recipients(task))
+            if not task.roads:
+                self._circuits.check(self._circuits.recipients(task))
             payload = task.payload.model_validate(self._open(claim))
             attempt.held = payload.held()
+            if task.roads:
+                return self._roads.take(task, payload, attempt, self._context), task
             return task.handle(payload, attempt, self._context), task
         except ZjjError as error:
             return outcome_of(error), task

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
-from integrations.aliyun import AliyunCredentials, AliyunSms
+from integrations.aliyun import AliyunSms, AliyunSmsAuth
 from integrations.gate import Gate
 from integrations.policy import Policy
-from integrations.sandbox.config import SCENE_TEMPLATES, SandboxConfig
 from models.disclosures import Ledger
 from models.errors import ConfigurationError
-from tasks.sms_code import Scene
 from workers.published import open_policy
 from workers.settings import Settings
+from workers.sms_outlet import SmsRoads, open_sms_roads
 
 __all__ = ["Integrations", "open_outlet"]
 
@@ -22,8 +21,23 @@ __all__ = ["Integrations", "open_outlet"]
 class Integrations:
     """What a handler finds in its context."""
 
-    sms: AliyunSms
+    sms_roads: SmsRoads
     gate: Gate
+
+    @property
+    def sms(self) -> AliyunSms:
+        """Texts with codes of ours."""
+        return self.sms_roads.sms
+
+    @property
+    def sms_auth(self) -> AliyunSmsAuth:
+        """Texts with codes that the provider makes and checks."""
+        return self.sms_roads.auth
+
+    @property
+    def roads(self) -> Sequence[str]:
+        """The order of the roads, as configured."""
+        return self.sms_roads.order
 
     def close(self) -> None:
         """Drop the connections to providers."""
@@ -38,8 +52,7 @@ def open_outlet(settings: Settings, ledger: Ledger) -> Integrations:
     """
     policy = open_policy(settings)
     gate = Gate(policy, ledger, dial=_dial(settings, policy), environment=settings.env)
-    sms = _sandbox_sms(gate) if settings.uses_sandbox else _sms(gate, settings)
-    return Integrations(sms=sms, gate=gate)
+    return Integrations(sms_roads=open_sms_roads(gate, settings), gate=gate)
 
 
 def _dial(settings: Settings, policy: Policy) -> dict[str, str]:
@@ -56,41 +69,3 @@ def _dial(settings: Settings, policy: Policy) -> dict[str, str]:
         for recipient in policy.recipients.values()
         for host in recipient.hosts
     }
-
-
-def _sandbox_sms(gate: Gate) -> AliyunSms:
-    """The account that the sandbox knows."""
-    config = SandboxConfig()
-    key_id, key = next(iter(config.access_keys.items()))
-    return AliyunSms(
-        gate,
-        AliyunCredentials(key_id, key.secret),
-        sign_name=next(iter(config.sign_names)),
-        templates=SCENE_TEMPLATES,
-    )
-
-
-def _sms(gate: Gate, settings: Settings) -> AliyunSms:
-    key_id, secret = settings.aliyun_access_key_id, settings.aliyun_access_key_secret
-    if key_id is None or secret is None or settings.aliyun_sms_sign_name is None:
-        raise ConfigurationError(
-            "Aliyun SMS needs ZJJ_ALIYUN_ACCESS_KEY_ID, ZJJ_ALIYUN_ACCESS_KEY_SECRET and "
-            "ZJJ_ALIYUN_SMS_SIGN_NAME together"
-        )
-    templates = dict(settings.aliyun_sms_templates)
-    default = templates.pop("default", None)
-    complete = {scene: templates.get(scene, default) for scene in get_args(Scene)}
-    missing = [scene for scene, template in complete.items() if template is None]
-    if missing:
-        raise ConfigurationError(
-            f"ZJJ_ALIYUN_SMS_TEMPLATES names no template for {', '.join(missing)}, and no default"
-        )
-    token = settings.aliyun_security_token
-    return AliyunSms(
-        gate,
-        AliyunCredentials(
-            key_id, secret.get_secret_value(), token.get_secret_value() if token else None
-        ),
-        sign_name=settings.aliyun_sms_sign_name,
-        templates={scene: template for scene, template in complete.items() if template},
-    )

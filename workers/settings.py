@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.errors import ConfigurationError
 from models.keys import MasterKeys, decode_key, generate_key
 
 __all__ = ["Settings", "load_settings"]
+
+SmsRoad = Literal["aliyun_sms", "aliyun_sms_auth"]
 
 _SOCKET_PATH_LIMIT = 100
 """Bytes; sockaddr_un holds 108 on Linux and 104 on macOS."""
@@ -69,6 +71,30 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='JSON: {"register": "SMS_…", …}; "default" serves the rest',
     )
+    sms_roads: Annotated[tuple[SmsRoad, ...], NoDecode, Field(min_length=1)] = Field(
+        default=("aliyun_sms",),
+        description="roads of codes, the preferred one first: aliyun_sms,aliyun_sms_auth",
+    )
+    aliyun_sms_auth_sign_name: str | None = Field(default=None, description="lent by Aliyun")
+    aliyun_sms_auth_templates: dict[str, str] = Field(
+        default_factory=dict, description="as ZJJ_ALIYUN_SMS_TEMPLATES, for number authentication"
+    )
+    sms_wordings: Path | None = Field(default=None, description="another file of reviewed wordings")
+    aliyun_sms_receipt_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="the last part of the address to which Aliyun reports deliveries",
+    )
+
+    @field_validator("sms_roads", mode="before")
+    @classmethod
+    def _roads_are_listed(cls, value: object) -> object:
+        names = value.split(",") if isinstance(value, str) else value
+        if isinstance(names, list | tuple):
+            names = [name.strip() if isinstance(name, str) else name for name in names]
+            if len(set(names)) < len(names):
+                raise ValueError("names a road twice")
+        return names
 
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:

@@ -77,7 +77,7 @@ def test_an_accepted_text_succeeds_and_its_payload_is_forgotten(
     execution.run(job_id)
     view = _look(engine, job_id)
     assert view.state is State.SUCCEEDED
-    assert set(view.result) == {"biz_id"}
+    assert set(view.result) == {"biz_id", "road"}
     assert [attempt.provider_code for attempt in view.attempts] == ["OK"]
     assert [disclosure.result for disclosure in view.disclosures] == ["answered"]
     with engine.connect() as connection:

@@ -104,7 +104,10 @@ class Reconciler:
             payload = task.payload.model_validate(self._open(question))
             attempt.held = payload.held()
             assert task.reconcile is not None  # noqa: S101 - only such tasks are asked about
-            outcome = task.reconcile(payload, attempt, self._context, question.sent_at)
+            if task.asks_about and question.operation not in task.asks_about:
+                outcome = Outcome(event=Event.LOSE, code="reconciled.nobody_to_ask")
+            else:
+                outcome = task.reconcile(payload, attempt, self._context, question.sent_at)
         except ZjjError as error:
             outcome = Outcome(event=Event.LOSE, code=error.code, provider_code=error.provider_code)
         except Exception as error:  # noqa: BLE001 - the question stays open, and comes back
