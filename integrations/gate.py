@@ -31,7 +31,13 @@ from models.disclosures import (
     Verdict,
     Withheld,
 )
-from models.errors import ConfigurationError, DeniedError, RetryError, UnknownOutcomeError
+from models.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    DeniedError,
+    RetryError,
+    UnknownOutcomeError,
+)
 from models.identifiers import new_id
 from models.pii import Personal, reveal
 
@@ -150,6 +156,10 @@ class Gate:
             self._ledger.record(replace(disclosure, demands=demands))
         except Withheld as refusal:
             self._deny(disclosure, refusal.code)
+        except DatabaseUnavailable:
+            # It may stand nevertheless, and then somebody must know that nothing left.
+            attempt.results.append(self._never_tried(disclosure))
+            raise
         return self._deliver(admitted, deadline, disclosure, attempt)
 
     def permit(self, request: MinimizedRequest, *, attempt: Attempt) -> None:
@@ -210,6 +220,17 @@ class Gate:
         self._ledger.record(replace(disclosure, verdict=Verdict.DENIED, reason=reason))
         code = "expired" if reason == Reason.EXPIRED else DeniedError.default_code
         raise DeniedError(f"{disclosure.operation} was denied: {reason}", code=code) from None
+
+    def _never_tried(self, disclosure: Disclosure) -> DisclosureResult:
+        return DisclosureResult(
+            disclosure_id=disclosure.id,
+            result=SendResult.UNSENT,
+            http_status=None,
+            provider_code=None,
+            provider_request_id=None,
+            at=self._clock(),
+            milliseconds=0.0,
+        )
 
     def _deliver(
         self, admitted: Admitted, deadline: float, disclosure: Disclosure, attempt: Attempt

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, select, update
 
 from models.batches import insert_into
 from models.disclosures import Demands
@@ -27,6 +27,7 @@ __all__ = [
     "ConsentKind",
     "Restriction",
     "RestrictionReason",
+    "consents_of",
     "fault_of",
     "find_consent",
     "lift_restriction",
@@ -34,6 +35,7 @@ __all__ = [
     "obstacle",
     "record_consent",
     "restrict",
+    "restrictions_of",
     "withdraw_consent",
 ]
 
@@ -116,16 +118,16 @@ def record_consent(connection: Connection, consent: Consent, *, now: dt.datetime
 
 def find_consent(connection: Connection, backend: str, ref: str) -> Consent | None:
     """A backend's consent; inside a transaction it stands until the transaction ends."""
-    row = (
-        connection.execute(
-            select(*(consents.c[name] for name in Consent.__slots__))
-            .where(consents.c.backend == backend, consents.c.ref == ref)
-            .with_for_update(read=True)
-        )
-        .mappings()
-        .one_or_none()
-    )
-    return None if row is None else Consent(**{**row, "kind": ConsentKind(row["kind"])})
+    named = _CONSENT.where(consents.c.backend == backend, consents.c.ref == ref)
+    row = connection.execute(named.with_for_update(read=True)).mappings().one_or_none()
+    return None if row is None else _consent(row)
+
+
+_CONSENT = select(*(consents.c[name] for name in Consent.__slots__))
+
+
+def _consent(row: RowMapping) -> Consent:
+    return Consent(**{**row, "kind": ConsentKind(row["kind"])})
 
 
 def withdraw_consent(
@@ -149,31 +151,50 @@ def restrict(connection: Connection, restriction: Restriction) -> Restriction:
         .values(**asdict(restriction))
         .on_conflict_do_nothing()
     )
-    stored = _restriction(
+    (stored,) = _restrictions(
         connection,
         restrictions.c.person == restriction.person,
         restrictions.c.backend == restriction.backend,
         restrictions.c.lifted_at.is_(None),
     )
-    return stored or restriction
+    return stored
 
 
 def lift_restriction(
-    connection: Connection, backend: str, restriction_id: str, *, now: dt.datetime
+    connection: Connection, backend: str | None, restriction_id: str, *, now: dt.datetime
 ) -> Restriction | None:
-    """Lift a backend's restriction; returns it, or None if it has none of that id."""
-    mine = (restrictions.c.id == restriction_id, restrictions.c.backend == backend)
+    """Lift a restriction; returns it, or None if the backend has none of that id.
+
+    Args:
+        backend: None for an operator, who may lift any.
+    """
+    mine = [restrictions.c.id == restriction_id]
+    if backend is not None:
+        mine.append(restrictions.c.backend == backend)
     connection.execute(
         update(restrictions).where(*mine, restrictions.c.lifted_at.is_(None)).values(lifted_at=now)
     )
-    return _restriction(connection, *mine)
+    return next(iter(_restrictions(connection, *mine)), None)
 
 
-def _restriction(connection: Connection, *where: ColumnElement[bool]) -> Restriction | None:
-    row = connection.execute(select(restrictions).where(*where)).mappings().one_or_none()
-    if row is None:
-        return None
-    return Restriction(**{**row, "reason": RestrictionReason(row["reason"])})
+def consents_of(connection: Connection, people: Collection[str]) -> list[Consent]:
+    """All consents about a person, withdrawn ones included, oldest first."""
+    about = or_(consents.c.phone.in_(people), consents.c.user.in_(people))
+    rows = connection.execute(_CONSENT.where(about).order_by(consents.c.granted_at)).mappings()
+    return [_consent(row) for row in rows]
+
+
+def restrictions_of(connection: Connection, people: Collection[str]) -> list[Restriction]:
+    """All restrictions of a person, lifted ones included, oldest first."""
+    return _restrictions(connection, restrictions.c.person.in_(people))
+
+
+def _restrictions(connection: Connection, *where: ColumnElement[bool]) -> list[Restriction]:
+    query = select(restrictions).where(*where).order_by(restrictions.c.since)
+    return [
+        Restriction(**{**row, "reason": RestrictionReason(row["reason"])})
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def nobody_restricted(job_id: ColumnElement[Any], subject: ColumnElement[Any]) -> Any:

@@ -98,7 +98,7 @@ class DisclosureResult:
     provider_request_id: str | None
     at: dt.datetime
     milliseconds: float
-    """From the first byte to the end of the reply, or to the failure."""
+    """From the first byte to the end of the reply, or to the failure; 0 if it was never tried."""
 
 
 class Withheld(DeniedError):

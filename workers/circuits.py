@@ -105,9 +105,11 @@ class Circuits:
 
     def note(self, recipients: Sequence[str], results: Sequence[DisclosureResult]) -> None:
         """Remember how calls ended; the last one of an attempt speaks for it."""
-        if not results:
+        # What was never tried, because the ledger did not take it, says nothing of the recipient.
+        tried = [result for result in results if result.milliseconds]
+        if not tried:
             return
-        last = results[-1]
+        last = tried[-1]
         failed = last.result is not SendResult.ANSWERED or (last.http_status or 0) >= 500
         for recipient in recipients:
             if not failed and recipient not in self._circuits:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from integrations.policy import Policy
+from models.audits import Audit, write_audits
 from models.clock import Clock, utc_now
 from models.consents import (
     SUBJECT_RESTRICTED,
@@ -159,17 +160,22 @@ class Consents:
         """
         with self._writing() as connection:
             consent = withdraw_consent(connection, backend, ref, now=self._clock())
-        if consent is None:
-            raise NotFound("there is no such consent")
+            if consent is None:
+                raise NotFound("there is no such consent")
+            self._audit(connection, "consent.withdraw", ref, consent.purpose, _by(backend))
         relying = JobFilter(backend=backend, consent_ref=ref)
-        return Stopped(consent=consent, cancelled=self._cancel(relying, backend, _WITHDRAWN))
+        return Stopped(consent=consent, cancelled=self._cancel(relying, _by(backend), _WITHDRAWN))
 
-    def restrict(self, objection: Objection, *, backend: str) -> Stopped:
+    def restrict(self, objection: Objection, *, backend: str, actor: str | None = None) -> Stopped:
         """Let nothing more about a person leave, but for legal duties, and cancel what waits.
+
+        Args:
+            actor: Who does it, if it is not the backend itself.
 
         Raises:
             DatabaseUnavailable: Nothing was stored, or not every waiting job was cancelled.
         """
+        actor = actor or _by(backend)
         phone, user = self._people(objection, backend)
         person = phone or user or ""
         wanted = Restriction(
@@ -181,13 +187,20 @@ class Consents:
         )
         with self._writing() as connection:
             restriction = restrict(connection, wanted)
+            self._audit(connection, "person.restrict", restriction.id, objection.reason, actor)
+        about = JobFilter(subject=person)
         return Stopped(
-            restriction=restriction,
-            cancelled=self._cancel(JobFilter(subject=person), backend, SUBJECT_RESTRICTED),
+            restriction=restriction, cancelled=self._cancel(about, actor, SUBJECT_RESTRICTED)
         )
 
-    def lift(self, restriction_id: str, *, backend: str) -> Restriction:
+    def lift(
+        self, restriction_id: str, *, backend: str | None, actor: str | None = None
+    ) -> Restriction:
         """End a restriction that the backend imposed; what was cancelled stays so.
+
+        Args:
+            backend: None for an operator, who may lift any.
+            actor: Who does it, if it is not the backend itself.
 
         Raises:
             NotFound: It has imposed none of that id.
@@ -195,8 +208,11 @@ class Consents:
         """
         with self._writing() as connection:
             lifted = lift_restriction(connection, backend, restriction_id, now=self._clock())
-        if lifted is None:
-            raise NotFound("there is no such restriction")
+            if lifted is None:
+                raise NotFound("there is no such restriction")
+            self._audit(
+                connection, "person.unrestrict", lifted.id, lifted.reason, actor or _by(backend)
+            )
         return lifted
 
     async def record_async(self, agreement: Agreement, *, backend: str) -> Consent:
@@ -222,7 +238,13 @@ class Consents:
             None if of.user is None else self._pseudonyms.user(backend, of.user),
         )
 
-    def _cancel(self, wanted: JobFilter, backend: str, code: str) -> int:
+    def _audit(
+        self, connection: Connection, action: str, target: str, reason: str, actor: str
+    ) -> None:
+        entry = Audit(at=self._clock(), actor=actor, action=action, target=target, reason=reason)
+        write_audits(connection, entry)
+
+    def _cancel(self, wanted: JobFilter, actor: str, code: str) -> int:
         """Cancel what waits, a batch at a time; the gate withholds what is faster."""
         spared = () if code == _WITHDRAWN else self._duties()
         count = 0
@@ -231,7 +253,7 @@ class Consents:
                 cancelled = cancel_jobs(
                     connection,
                     wanted,
-                    actor=f"backend:{backend}"[:64],
+                    actor=actor,
                     reason=code,
                     now=self._clock(),
                     code=code,
@@ -260,6 +282,11 @@ class Consents:
             raise DatabaseUnavailable(
                 f"the database does not answer ({type(error.orig).__name__})"
             ) from None
+
+
+def _by(backend: str | None) -> str:
+    """The actor that an audit names, at most as long as its column."""
+    return f"backend:{backend}"[:64]
 
 
 def _in_utc(instant: dt.datetime) -> dt.datetime:

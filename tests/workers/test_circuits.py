@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
@@ -79,6 +80,14 @@ SUCCESS = _result(SendResult.ANSWERED, 200)
 def _fail(worker: Circuits, times: int) -> None:
     for number in range(times):
         worker.note(SMS, FAILURES[number % len(FAILURES)])
+
+
+def test_what_was_never_tried_says_nothing_of_the_recipient(two: tuple[Circuits, Circuits]) -> None:
+    never = [replace(each, milliseconds=0.0) for each in _result(SendResult.UNSENT)]
+    for _ in range(9):
+        two[0].note(SMS, never)
+
+    two[1].check(SMS)
 
 
 def test_five_failures_in_a_row_make_every_worker_wait(two: tuple[Circuits, Circuits]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -31,10 +30,11 @@ from models.database import open_database
 from models.disclosures import Verdict
 from models.errors import DatabaseUnavailable, InvalidValue, NotFound
 from models.ledger import verify_ledger
-from models.pii import Phone
 from models.pseudonyms import Pseudonyms
+from workers.cli.consents import add_commands
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.language import say_in as t
+from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
 from workers.cli.show_policy import print_policy
 from workers.logs import configure_logs
 from workers.proofs.report import Proof
@@ -54,9 +54,9 @@ ledger = typer.Typer(
     no_args_is_help=True, help=t("The record of disclosures.", "对外提供的记录（台账）。")
 )
 app.add_typer(ledger, name="ledger")
+add_commands(app)
 
 _BEIJING = dt.timezone(dt.timedelta(hours=8), "Asia/Shanghai")
-_ASK = "-"
 
 _AsJson = Annotated[bool, typer.Option("--json", help=t("Print JSON.", "输出 JSON。"))]
 
@@ -148,33 +148,18 @@ def recipients(
     ),
 )
 def subject(
-    phone: Annotated[
-        str,
-        typer.Option(
-            metavar=_ASK,
-            help=t(
-                "Only - is accepted: the number is then asked for without showing it (or read "
-                "from standard input).",
-                "只能写 -：随后隐藏输入号码（或从标准输入读取）。",
-            ),
-        ),
-    ],
+    phone: PhoneAsked = None,
+    user: UserAsked = None,
+    backend: BackendOfUser = None,
     as_json: _AsJson = False,
 ) -> None:
     """Answer a person's question (PIPL 44 and 45).
 
-    The number becomes a keyed digest at once; it is not stored and not printed.
+    What is typed becomes a keyed digest at once; it is not stored and not printed.
     """
-    if phone != _ASK:
-        raise InvalidValue(
-            t(
-                "write --phone - and type the number when asked: other users of this machine can "
-                "read what stands on the command line",
-                "请写 --phone - 并在提示后输入号码：命令行内容会被本机其他用户看到",
-            )
-        )
+    person = asked_person(phone, user, backend)
     settings = load_settings()
-    pseudonym = Pseudonyms(settings.pseudonym).subject(Phone(_typed(t("Phone", "手机号码"))))
+    pseudonym = person.pseudonym(Pseudonyms(settings.pseudonym))
     with _reading(settings) as connection:
         found = disclosures_of(connection, [pseudonym])
     if as_json:
@@ -330,13 +315,6 @@ def _print_proof(console: Console, proof: Proof) -> None:
 
 
 _WHAT = {"removed": "缺失", "altered": "被改动", "tail cut": "起的末尾被截去"}
-
-
-def _typed(name: str) -> str:
-    if sys.stdin.isatty():
-        text: str = typer.prompt(name, hide_input=True)
-        return text
-    return sys.stdin.readline().strip()
 
 
 def _instant(text: str, option: str, *, whole_day: bool = False) -> dt.datetime:

@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from integrations.policy import load_policy
 from models.circuits import list_circuits
 from models.clock import utc_now
 from models.database import writing
@@ -21,6 +20,7 @@ from models.upkeep import count_waiting
 from tasks.task import QUEUES
 from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
+from workers.published import open_policy
 from workers.replays import checked_reason
 from workers.settings import load_settings
 
@@ -113,7 +113,7 @@ def resume(name: _Name, reason: Reason = "", as_json: AsJson = False) -> None:
 def _scope(name: str) -> Scope:
     if name in QUEUES:
         return Scope.QUEUE
-    if name in load_policy(load_settings().policy_file).recipients:
+    if name in open_policy(load_settings()).recipients:
         return Scope.RECIPIENT
     raise InvalidValue(
         t("no such queue or recipient; queues: ", "没有该队列或接收方；队列：") + ", ".join(QUEUES)

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from integrations.policy import load_policy
 from models.clock import utc_now
 from models.database import writing
 from models.errors import InvalidValue
@@ -35,6 +34,7 @@ from workers.cli.filters import (
 )
 from workers.cli.language import say_in as t
 from workers.cli.show import state_name
+from workers.published import open_policy
 from workers.replays import Plan, Replays, checked_reason
 from workers.settings import load_settings
 
@@ -130,7 +130,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
     Exits with 1 if a job was refused.
     """
     with opened() as entrance:
-        policy = load_policy(load_settings().policy_file)
+        policy = open_policy(load_settings())
         replays = Replays(entrance.engine, entrance.sealer, policy)
         wanted = job_filter(
             entrance.pseudonyms,

@@ -122,7 +122,8 @@ def test_without_a_ledger_nothing_leaves(
         gate.send(operation.minimize(attempt.held, CONFIGURED), sign=sign, attempt=attempt)
 
     assert server.connections == 0
-    assert attempt.results == []
+    (result,) = attempt.results
+    assert (result.result, result.milliseconds) == (SendResult.UNSENT, 0.0)
 
 
 def _denied(

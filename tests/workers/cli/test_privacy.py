@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import Engine, delete, insert, update
 from typer.testing import CliRunner, Result
 
 from integrations.policy import PACKAGED
+from models.audits import audits_of
 from models.claims import ClaimRequest, write_claims
 from models.clock import utc_now
 from models.database import migrate, open_database, writing
@@ -24,7 +25,7 @@ from models.keys import decode_key
 from models.ledger import LedgerWriter
 from models.pii import Phone
 from models.pseudonyms import Pseudonyms
-from models.tables import disclosure_results, disclosures
+from models.tables import disclosure_results, disclosures, job_people
 from tests.workers.rows import store_job
 from workers.cli.app import app
 
@@ -59,9 +60,13 @@ def zjj(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zjj
     return run
 
 
-def _disclose(engine: Engine, phone: str = PHONE) -> str:
+def _disclose(engine: Engine, phone: str = PHONE, user: str | None = None) -> str:
     """One answered disclosure about a person; returns the job's id."""
     job_id = store_job(engine)
+    if user is not None:
+        with writing(engine) as connection:
+            person = Pseudonyms(KEY).user("shop", user)
+            connection.execute(insert(job_people).values(job_id=job_id, person=person))
     commits, ledger = GroupCommit(engine), LedgerWriter(KEY)
     now = utc_now()
     claim = commits.run(write_claims, ClaimRequest(job_id=job_id, worker_id=new_id(), at=now))
@@ -191,6 +196,49 @@ def test_one_person_is_told_who_got_what_and_why_without_a_value(zjj: Zjj, engin
 def test_a_stranger_is_told_that_there_is_nothing(zjj: Zjj, engine: Engine) -> None:
     _disclose(engine)
     assert "Nothing" in zjj("subject", "--phone", "-", typed="16400007777\n").output
+
+
+def test_a_person_is_found_by_the_backends_own_id_too(zjj: Zjj, engine: Engine) -> None:
+    job_id = _disclose(engine, user="u-17")
+    _disclose(engine, user="u-18")
+
+    def found(backend: str) -> list[str]:
+        asked = zjj("subject", "--user", "-", "--backend", backend, "--json", typed="u-17\n")
+        return [item["job_id"] for item in json.loads(asked.output)["disclosures"]]
+
+    assert found("shop") == [job_id]
+    assert found("forum") == [], "another backend's u-17 is somebody else"
+
+
+def test_a_person_is_named_once_and_a_user_with_its_backend(zjj: Zjj, engine: Engine) -> None:
+    for options in (
+        (),
+        ("--phone", "-", "--user", "-"),
+        ("--user", "-"),
+        ("--user", "u-17", "--backend", "shop"),
+    ):
+        assert isinstance(zjj("subject", *options, typed="u-17\n").exception, InvalidValue)
+
+
+def test_a_person_is_restricted_shown_and_set_free(zjj: Zjj, engine: Engine) -> None:
+    assert "Nothing" in zjj("consents", "--phone", "-", typed=PHONE).output
+    done = zjj("restrict", "--phone", "-", "--reason", "objection", "--json", typed=PHONE)
+    restriction = json.loads(done.output)
+    assert restriction["cancelled"] == 0
+
+    shown = zjj("consents", "--phone", "-", typed=PHONE).output
+    assert "objection" in shown
+    assert PHONE not in shown
+    assert zjj("lift", restriction["id"]).exit_code == 0
+    (known,) = json.loads(zjj("consents", "--phone", "-", "--json", typed=PHONE).output)[
+        "restrictions"
+    ]
+    assert known["lifted_at"] is not None
+    assert isinstance(zjj("lift", "0" * 32).exception, NotFound)
+    with engine.connect() as connection:
+        audits = audits_of(connection, restriction["id"])
+    assert [audit.action for audit in audits] == ["person.restrict", "person.unrestrict"]
+    assert {audit.actor.partition(":")[0] for audit in audits} == {"cli"}
 
 
 def test_a_number_on_the_command_line_is_refused(zjj: Zjj, engine: Engine) -> None:

@@ -1,0 +1,128 @@
+"""``zjj privacy consents``, ``restrict`` and ``lift``: what people agreed to and what they forbid."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.consents import RestrictionReason, consents_of, restrictions_of
+from workers.cli.filters import AsJson, actor, opened
+from workers.cli.language import say_in as t
+from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
+from workers.consents import Objection
+
+__all__ = ["add_commands"]
+
+_OPERATOR = "operator"
+"""Imposes what operators restrict by phone."""
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put the commands into the group ``privacy``."""
+    app.command(
+        "consents",
+        help=t(
+            "What a person has agreed to, and what they have forbidden.",
+            "某人的同意、撤回与限制处理记录。",
+        ),
+    )(consents)
+    app.command(
+        "restrict",
+        help=t(
+            "Let nothing more about a person leave, but for legal duties (PIPL 44, 46, 47); what "
+            "waits is cancelled and erased.",
+            "限制处理：除法定义务外不再对外提供此人信息，等待中的任务取消并清除。",
+        ),
+    )(restrict)
+    app.command("lift", help=t("Lift a restriction.", "解除限制处理。"))(lift)
+
+
+def consents(
+    phone: PhoneAsked = None,
+    user: UserAsked = None,
+    backend: BackendOfUser = None,
+    as_json: AsJson = False,
+) -> None:
+    """List one person's consents and restrictions."""
+    person = asked_person(phone, user, backend)
+    with opened() as entrance, entrance.engine.connect() as connection:
+        people = [person.pseudonym(entrance.pseudonyms)]
+        agreed = consents_of(connection, people)
+        forbidden = restrictions_of(connection, people)
+    if as_json:
+        typer.echo(orjson.dumps({"consents": agreed, "restrictions": forbidden}))
+        return
+    table = Table()
+    for heading in (
+        t("Backend", "后端"),
+        t("Name", "编号"),
+        t("Kind", "类型"),
+        t("For", "目的或原因"),
+        t("Since (UTC)", "起（UTC）"),
+        t("Until (UTC)", "止（UTC）"),
+    ):
+        table.add_column(heading, overflow="fold")
+    for given in agreed:
+        times = (given.granted_at, given.withdrawn_at)
+        table.add_row(given.backend, given.ref, given.kind, given.purpose, *map(_time, times))
+    for imposed in forbidden:
+        times = (imposed.since, imposed.lifted_at)
+        kind = t("restriction", "限制处理")
+        table.add_row(imposed.backend, imposed.id, kind, imposed.reason, *map(_time, times))
+    if table.rows:
+        Console(highlight=False).print(table)
+    else:
+        typer.echo(t("Nothing is recorded.", "没有记录。"))
+
+
+def restrict(
+    reason: Annotated[
+        RestrictionReason,
+        typer.Option(
+            help=t(
+                "objection (PIPL 44), disputed (46), erasure or retention (47).",
+                "objection 拒绝、disputed 有争议、erasure 待删除、retention 仅保存。",
+            )
+        ),
+    ],
+    phone: PhoneAsked = None,
+    user: UserAsked = None,
+    backend: BackendOfUser = None,
+    as_json: AsJson = False,
+) -> None:
+    """Restrict a person."""
+    person = asked_person(phone, user, backend)
+    objection = Objection(phone=person.phone, user=person.user, reason=reason.value)
+    with opened() as entrance:
+        stopped = entrance.consents.restrict(
+            objection, backend=person.backend or _OPERATOR, actor=actor()
+        )
+    assert stopped.restriction is not None  # noqa: S101 - restrict makes one
+    if as_json:
+        told = {"id": stopped.restriction.id, "cancelled": stopped.cancelled}
+        typer.echo(orjson.dumps(told))
+        return
+    typer.echo(
+        t(
+            f"Restricted; {stopped.cancelled} cancelled. "
+            f"To lift it: zjj privacy lift {stopped.restriction.id}",
+            f"已限制，取消 {stopped.cancelled} 个任务。解除：zjj privacy lift {stopped.restriction.id}",
+        )
+    )
+
+
+def lift(
+    restriction: Annotated[str, typer.Argument(metavar="ID", help=t("Its id.", "限制编号。"))],
+) -> None:
+    """Lift a restriction, whoever imposed it."""
+    with opened() as entrance:
+        entrance.consents.lift(restriction, backend=None, actor=actor())
+    typer.echo(t("Lifted.", "已解除。"))
+
+
+def _time(instant: object) -> str:
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S}"
