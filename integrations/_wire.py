@@ -38,11 +38,13 @@ from tenacity import (
 )
 
 from integrations.admission import Admitted
+from integrations.destinations import is_loopback
 from integrations.egress_guard import passage
+from integrations.public_addresses import Resolver, look_up, public_addresses
 from models.errors import ConfigurationError, DeniedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["KEEPALIVE", "LARGEST_REPLY", "Answer", "Lost", "Timeouts", "Unsent", "Wire"]
 
@@ -90,11 +92,63 @@ class Answer:
 
 
 class Origins(dict[str, httpx.URL]):
-    """Where to reach a host: at its dialled address, else under its own name over HTTPS."""
+    """Where to reach a host: at its dialled address, else under its own name over HTTPS.
+
+    Loopback, which only development may name, speaks plain HTTP.
+    """
 
     def __missing__(self, host: str) -> httpx.URL:
-        self[host] = origin = httpx.URL(scheme="https", host=host)
+        origin = httpx.URL(f"https://{host}")
+        if is_loopback(origin.host):
+            origin = origin.copy_with(scheme="http")
+        self[host] = origin
         return origin
+
+
+class PublicOnly(httpx.BaseTransport):
+    """Connects to guarded hosts at public addresses only; TLS still proves the host's name.
+
+    Args:
+        inner: The transport that sends.
+        guarded: Names of hosts.
+        resolve: Looks a name up.
+    """
+
+    def __init__(
+        self, inner: httpx.BaseTransport, guarded: Collection[str], resolve: Resolver
+    ) -> None:
+        self._inner = inner
+        self._guarded = guarded
+        self._resolve = resolve
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, to an address of now.
+
+        Raises:
+            httpx.ConnectError: The name leads nowhere, or nobody answers there.
+            DeniedError: It leads to an address that is not public.
+        """
+        url = request.url
+        if url.host not in self._guarded:
+            return self._inner.handle_request(request)
+        port = url.port or 443
+        try:
+            addresses = public_addresses(url.host, port, self._resolve)
+        except OSError:
+            addresses = []
+        failure: httpx.TransportError = httpx.ConnectError("the name leads nowhere")
+        for address in addresses:
+            request.url = url.copy_with(host=address)
+            try:
+                with passage(address, port):
+                    return self._inner.handle_request(request)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    def close(self) -> None:
+        """Drop all connections."""
+        self._inner.close()
 
 
 class AdmittedOnly(httpx.BaseTransport):
@@ -145,6 +199,8 @@ class Wire:
             ``Host`` and signature stay those of the real host.
         timeouts: See there.
         tls: For tests; the default verifies against the roots that httpx brings.
+        guarded: Hosts, with their ports, that must live at public addresses.
+        resolve: Looks up the names of these.
 
     Raises:
         ConfigurationError: A dialled address is not on loopback.
@@ -156,10 +212,14 @@ class Wire:
         dial: Mapping[str, str],
         timeouts: Timeouts,
         tls: ssl.SSLContext | None = None,
+        guarded: Collection[str] = (),
+        resolve: Resolver = look_up,
     ) -> None:
         self._origins = Origins((host, _loopback(address)) for host, address in dial.items())
         self._timeouts = timeouts
         self._tls = tls or httpx.create_ssl_context(trust_env=False)
+        self._guarded = frozenset(_name(host) for host in guarded if host not in dial)
+        self._resolve = resolve
         self._thread = threading.local()
         self._transports: list[tuple[threading.Thread, AdmittedOnly]] = []
         self._lock = threading.Lock()
@@ -221,7 +281,7 @@ class Wire:
             content=final.body,
             extensions={
                 "admitted": admitted,
-                "sni_hostname": final.host,
+                "sni_hostname": _name(final.host),
                 "timeout": {
                     "connect": patience.connect,
                     "pool": patience.connect,
@@ -256,7 +316,8 @@ class Wire:
                     max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEPALIVE
                 ),
             )
-            transport = self._thread.transport = AdmittedOnly(inner, self._origins)
+            public = PublicOnly(inner, self._guarded, self._resolve)
+            transport = self._thread.transport = AdmittedOnly(public, self._origins)
             with self._lock:
                 dead = [pair for pair in self._transports if not pair[0].is_alive()]
                 self._transports = [pair for pair in self._transports if pair not in dead]
@@ -264,6 +325,11 @@ class Wire:
             for _, abandoned in dead:
                 abandoned.close()
         return transport
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    return httpx.URL(f"https://{host}").host
 
 
 def _loopback(address: str) -> httpx.URL:

@@ -53,11 +53,12 @@ def passage(host: str, port: int) -> Iterator[None]:
 
     Only the gate's transport calls this, for a request that has been admitted.
     """
+    before = getattr(_thread, "passage", None)
     _thread.passage = (host, port, _address(host) is not None)
     try:
         yield
     finally:
-        _thread.passage = None
+        _thread.passage = before
 
 
 def _judge(event: str, arguments: tuple[Any, ...]) -> None:

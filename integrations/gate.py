@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from integrations._wire import Lost, Timeouts, Unsent, Wire
 from integrations.admission import Admitted, FinalRequest, Held, Reason, Refused, admit
 from integrations.consents import demands_of
+from integrations.destinations import OwnHosts
 from integrations.leaves import CONTENT_TYPES, Leaf, Path, write
 from integrations.minimize import TRANSFORMS
 from integrations.policy import Place
@@ -92,6 +93,7 @@ class Gate:
         environment: ``production`` refuses ``dial``.
         timeouts: See there.
         preconditions: Rules beyond the gate's own.
+        own_hosts: Where requests may go whose address the policy leaves to the deployment.
 
     Raises:
         ConfigurationError: ``dial`` in production, away from loopback, or for a host that no
@@ -108,9 +110,13 @@ class Gate:
         environment: str = "development",
         timeouts: Timeouts | None = None,
         preconditions: Sequence[Precondition] = (),
+        own_hosts: OwnHosts | None = None,
     ) -> None:
         dial = dial or {}
-        hosts = {host for recipient in policy.recipients.values() for host in recipient.hosts}
+        own_hosts = own_hosts or OwnHosts()
+        hosts = own_hosts.hosts | {
+            host for recipient in policy.recipients.values() for host in recipient.hosts
+        }
         if dial and environment == "production":
             raise ConfigurationError("production talks to the real recipients: dial must be empty")
         if dial.keys() - hosts:
@@ -118,7 +124,8 @@ class Gate:
         self._policy = policy
         self._ledger = ledger
         self._clock = clock
-        self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts())
+        self._own_hosts = own_hosts
+        self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts(), guarded=own_hosts.guarded)
         self._preconditions = preconditions
 
     @property
@@ -206,7 +213,7 @@ class Gate:
         )
 
     def _admit(self, request: MinimizedRequest, sign: Signer, attempt: Attempt) -> Admitted:
-        operation = request.operation
+        operation = self._addressed(request)
         texts = {
             name: _text(operation.fields[name], value)
             for name, value in request.values.items()
@@ -215,6 +222,15 @@ class Gate:
         unsigned = _build(operation, texts)
         final = _assemble(unsigned, sign(unsigned))
         return admit(operation, final, list(_opened(attempt.held)), texts)
+
+    def _addressed(self, request: MinimizedRequest) -> Operation:
+        """The operation at the policy's address, or at the deployment's where that has none."""
+        operation, destination = request.operation, request.destination
+        if operation.host and destination is None:
+            return operation
+        if operation.host or destination is None or not self._own_hosts.allows(destination):
+            raise Refused(Reason.HOST)
+        return operation.at(destination)
 
     def _deny(self, disclosure: Disclosure, reason: str) -> NoReturn:
         self._ledger.record(replace(disclosure, verdict=Verdict.DENIED, reason=reason))
@@ -296,7 +312,7 @@ class Gate:
             fence=attempt.fence,
             operation=operation.name if operation else "unknown",
             recipient=operation.recipient if operation else "unknown",
-            host=operation.host if operation else "unknown",
+            host=_host(operation, request),
             purpose=operation.purpose if operation else "unknown",
             clauses=purpose.clauses if purpose else (),
             policy_version=self._policy.version,
@@ -308,6 +324,12 @@ class Gate:
             reason=None,
             at=self._clock(),
         )
+
+
+def _host(operation: Operation | None, request: MinimizedRequest) -> str:
+    if operation is None:
+        return "unknown"
+    return operation.host or (request.destination.host if request.destination else "unknown")
 
 
 def _seconds_left(attempt: Attempt, now: dt.datetime) -> float:

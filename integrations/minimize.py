@@ -15,6 +15,7 @@ from models.pii import Personal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from integrations.destinations import Destination
     from integrations.policy import Operation
 
 __all__ = ["TRANSFORMS", "MinimizedRequest", "minimize"]
@@ -32,6 +33,8 @@ class MinimizedRequest:
     """By the operation's field names; constants are not repeated."""
     stripped: tuple[str, ...]
     """Names of what the job holds and keeps."""
+    destination: Destination | None = None
+    """Where to, if the policy leaves that to the deployment."""
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -42,7 +45,10 @@ class MinimizedRequest:
 
 
 def minimize(
-    operation: Operation, held: Mapping[str, object], configured: Mapping[str, str]
+    operation: Operation,
+    held: Mapping[str, object],
+    configured: Mapping[str, str],
+    destination: Destination | None = None,
 ) -> MinimizedRequest:
     """See :meth:`integrations.policy.Operation.minimize`."""
     if strangers := configured.keys() - operation.configured_names:
@@ -63,4 +69,5 @@ def minimize(
         operation=operation,
         values=values,
         stripped=tuple(sorted(held.keys() - operation.held_names)),
+        destination=destination,
     )

@@ -62,16 +62,19 @@ def cut(
         body: The whole body.
         disclosure_id: Of the request that is answered.
 
+    Where the policy keeps nothing of a body, it is not read: the status says everything.
+
     Raises:
         Garbled: A redirect, or a success whose body is no JSON object or lacks the result code.
             Of an error whose body cannot be read, the status alone is kept.
     """
     rule = operation.reply
+    looked_at = bool(rule.keep or rule.excerpts)
     success = 200 <= status < 300
-    if not success and status < 400:
+    if looked_at and not success and status < 400:
         raise Garbled
     try:
-        document = json.loads(body)
+        document = json.loads(body) if looked_at else {}
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):

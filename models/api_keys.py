@@ -25,6 +25,7 @@ __all__ = [
     "ApiKey",
     "ApiKeys",
     "Scope",
+    "checked_backend",
     "create_api_key",
     "list_api_keys",
     "revoke_api_key",
@@ -64,6 +65,17 @@ class ApiKey:
     revoked_at: dt.datetime | None
 
 
+def checked_backend(backend: str) -> str:
+    """A name fit for a backend.
+
+    Raises:
+        InvalidValue: It is not 1 to 64 letters, digits, ``_``, ``.`` or ``-``.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", backend):
+        raise InvalidValue("backend must be 1 to 64 letters, digits, '_', '.' or '-'")
+    return backend
+
+
 def create_api_key(
     connection: Connection,
     backend: str,
@@ -77,8 +89,7 @@ def create_api_key(
         InvalidValue: ``backend`` is not a name of 1 to 64 letters, digits, ``_``, ``.`` or ``-``,
             or there is no scope.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", backend):
-        raise InvalidValue("backend must be 1 to 64 letters, digits, '_', '.' or '-'")
+    checked_backend(backend)
     if not scopes:
         raise InvalidValue("scopes: at least one is needed")
     key = f"zjj_{secrets.token_urlsafe(32)}"

@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
-from models.states import SETTLED
+from models.states import SETTLED, State
 from models.tables import jobs
 
 __all__ = ["last_positions", "run_at_of_earlier"]
@@ -41,7 +41,14 @@ def run_at_of_earlier(connection: Connection, job_id: str) -> dt.datetime | None
     return connection.scalar(
         select(jobs.c.run_at)
         .join(mine, (mine.c.lane == jobs.c.lane) & (jobs.c.position < mine.c.position))
-        .where(mine.c.id == job_id, jobs.c.state.not_in(SETTLED))
+        .where(
+            mine.c.id == job_id,
+            or_(
+                jobs.c.state.not_in(SETTLED),
+                # It will be done again, as nobody knows whether it was done.
+                (jobs.c.state == State.UNKNOWN) & jobs.c.sealed.is_not(None),
+            ),
+        )
         .order_by(jobs.c.position)
         .limit(1)
     )

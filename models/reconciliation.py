@@ -20,7 +20,7 @@ from models.disclosures import DisclosureResult, Verdict
 from models.group_commit import Transaction
 from models.jobs import NewJob, insert_jobs
 from models.settlement import Change, StaleChange
-from models.states import Event, State, next_state
+from models.states import SETTLED, Event, State, next_state
 from models.tables import attempts, clipped, disclosures, jobs
 
 __all__ = [
@@ -65,7 +65,8 @@ class Answer:
     question: Question
     worker_id: str
     event: Event
-    """SUCCEED or FAIL when it is certain, else LOSE: the job stays unknown."""
+    """SUCCEED or FAIL when it is certain, RETRY when it may be done again, else LOSE: the job stays
+    unknown."""
     code: str
     provider_code: str | None
     at: dt.datetime
@@ -203,10 +204,12 @@ def _settle(connection: Connection, answer: Answer) -> bool:
             "state": following,
             "reason": clipped(answer.code),
             "provider_code": clipped(answer.provider_code),
-            "settled_at": answer.at,
+            "settled_at": answer.at if following in SETTLED else None,
         }
         if following is State.SUCCEEDED:
             values["sealed"] = None
+        elif following is State.RETRYING:
+            values["run_at"] = answer.at
     counted = connection.execute(
         update(jobs)
         .where(

@@ -52,6 +52,7 @@ __all__ = [
     "replay_items",
     "replays",
     "restrictions",
+    "unannounced",
     "webhook_endpoints",
     "workers",
 ]
@@ -165,12 +166,13 @@ _in_lane = jobs.c.lane.is_not(None)
 Index(
     "ix_jobs_lane", jobs.c.lane, jobs.c.position, postgresql_where=_in_lane, sqlite_where=_in_lane
 )
-_unannounced = text("announces AND settled_at IS NOT NULL AND coalesce(announced, '') <> state")
+unannounced = text("announces AND settled_at IS NOT NULL AND coalesce(announced, '') <> state")
+"""Jobs of whose end their backend has not been told."""
 Index(
     "ix_jobs_unannounced",
     jobs.c.settled_at,
-    postgresql_where=_unannounced,
-    sqlite_where=_unannounced,
+    postgresql_where=unannounced,
+    sqlite_where=unannounced,
 )
 
 attempts = Table(

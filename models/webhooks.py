@@ -9,24 +9,33 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
-from models.errors import ConfigurationError, NotFound
+from models.audits import Audit, write_audits
+from models.clock import Clock, utc_now
+from models.database import writing
+from models.errors import ConfigurationError, DatabaseUnavailable, GiveUpError, NotFound
 from models.identifiers import new_id
 from models.keys import MasterKeys
+from models.lanes import run_at_of_earlier
 from models.tables import clipped, webhook_endpoints
 
 __all__ = [
     "Endpoint",
+    "Endpoints",
+    "OpenEndpoint",
     "SigningKey",
     "add_endpoint",
     "disable_endpoint",
+    "enable_endpoint",
     "find_endpoint",
     "list_endpoints",
     "rotate_secret",
@@ -67,6 +76,69 @@ class SigningKey:
 
     id: str
     key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEndpoint:
+    """Where to deliver, and what signs, the newest secret first."""
+
+    url: str
+    keys: tuple[SigningKey, ...]
+
+
+class Endpoints:
+    """What a worker needs to know while it delivers.
+
+    Every method raises DatabaseUnavailable if the database does not answer.
+    """
+
+    def __init__(self, engine: Engine, master_keys: MasterKeys, *, clock: Clock = utc_now) -> None:
+        self._engine = engine
+        self._master_keys = master_keys
+        self._clock = clock
+
+    def open(self, endpoint_id: str, *, backend: str) -> OpenEndpoint:
+        """A backend's endpoint that is in use.
+
+        Raises:
+            GiveUpError: It is disabled, or the backend has none of that id.
+            ConfigurationError: Its secret cannot be opened.
+        """
+        with _available(), self._engine.connect() as connection:
+            endpoint = find_endpoint(connection, endpoint_id)
+            if endpoint is None or endpoint.backend != backend or endpoint.disabled_at is not None:
+                raise GiveUpError("the webhook endpoint is disabled", code="webhook.disabled")
+            keys = signing_keys(connection, self._master_keys, endpoint_id, now=self._clock())
+        return OpenEndpoint(endpoint.url, keys)
+
+    def earlier(self, job_id: str) -> dt.datetime | None:
+        """When the webhook is due that must be through before this one, if there is one."""
+        with _available(), self._engine.connect() as connection:
+            return run_at_of_earlier(connection, job_id)
+
+    def disable(self, endpoint_id: str, because: str) -> None:
+        """Deliver nothing there any more; a person may enable it again."""
+        now = self._clock()
+        with _available(), writing(self._engine) as connection:
+            if disable_endpoint(connection, endpoint_id, because=because, now=now):
+                audit = Audit(
+                    at=now,
+                    actor="worker",
+                    action="webhook.disable",
+                    target=endpoint_id,
+                    reason=because,
+                )
+                write_audits(connection, audit)
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise DatabaseUnavailable(
+            f"the database does not answer ({type(error.orig).__name__})"
+        ) from None
 
 
 def add_endpoint(
@@ -139,6 +211,18 @@ def disable_endpoint(
             update(webhook_endpoints)
             .where(columns.id == endpoint_id, columns.disabled_at.is_(None))
             .values(disabled_at=now, disabled_because=clipped(because))
+        ).rowcount
+    )
+
+
+def enable_endpoint(connection: Connection, endpoint_id: str) -> bool:
+    """Send there again; False if there is no such endpoint, or it was not disabled."""
+    columns = webhook_endpoints.c
+    return bool(
+        connection.execute(
+            update(webhook_endpoints)
+            .where(columns.id == endpoint_id, columns.disabled_at.is_not(None))
+            .values(disabled_at=None, disabled_because=None)
         ).rowcount
     )
 

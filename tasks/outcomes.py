@@ -14,7 +14,7 @@ from models.errors import (
 )
 from models.settlement import Change
 from models.states import Event
-from tasks.webhook import Announcement
+from tasks.announcements import Announcement
 
 __all__ = ["Outcome", "outcome_of", "succeeded"]
 

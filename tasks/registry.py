@@ -9,11 +9,12 @@ from tasks.payload import Payload
 from tasks.sms_code import SMS_CODE
 from tasks.sms_code_check import SMS_CODE_CHECK
 from tasks.task import Task, UnknownKind
+from tasks.webhook import WEBHOOK
 
 __all__ = ["TASKS", "task_for", "task_named"]
 
 TASKS: Mapping[str, Task] = MappingProxyType(
-    {task.kind: task for task in (SMS_CODE, SMS_CODE_CHECK)}
+    {task.kind: task for task in (SMS_CODE, SMS_CODE_CHECK, WEBHOOK)}
 )
 
 

@@ -17,12 +17,14 @@ class RetryRule:
         attempts: Attempts in all, the first included.
         base: Seconds; the n-th pause is drawn between 0 and ``base * 2**(n-1)``
             (AWS Architecture Blog, "Exponential Backoff And Jitter", full jitter).
+        jitter: The share of a pause that is drawn; the rest of it is certain.
         cap: Seconds; no drawn pause is longer. A provider's own Retry-After may be.
     """
 
     attempts: int
     base: float
     cap: float
+    jitter: float = 1.0
 
     def next_run(
         self,
@@ -40,6 +42,6 @@ class RetryRule:
         if attempt >= self.attempts:
             return None
         ceiling = min(self.cap, self.base * 2 ** (attempt - 1))
-        pause = (draw or random).uniform(0, ceiling)
+        pause = (draw or random).uniform(ceiling * (1 - self.jitter), ceiling)
         run_at = now + dt.timedelta(seconds=max(pause, retry_after or 0))
         return None if expires_at is not None and run_at >= expires_at else run_at

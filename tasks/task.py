@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from integrations.receipt import Receipt
     from models.attempts import Attempt
 
-__all__ = ["CodeProvider", "Context", "Queue", "SmsSender", "Task", "UnknownKind"]
+__all__ = [
+    "CodeProvider",
+    "Context",
+    "Queue",
+    "SmsSender",
+    "Task",
+    "UnknownKind",
+    "WebhookSender",
+]
 
 Queue = str
 """An urgency class: ``urgent`` (a person waits), ``standard``, ``bulk``."""
@@ -53,8 +61,19 @@ class CodeProvider(Protocol):
         """Whether the code that the attempt holds is the one that was sent."""
 
 
+class WebhookSender(Protocol):
+    """Delivers webhooks; see :mod:`integrations.backend.webhooks`."""
+
+    def deliver(self, attempt: Attempt) -> Receipt:
+        """Deliver the webhook that the attempt holds, or raise from the error tree."""
+
+
 class Context(Protocol):
     """What a handler is handed: its integrations, ready to use."""
+
+    @property
+    def webhooks(self) -> WebhookSender:
+        """The way to the company's own backends."""
 
     @property
     def sms(self) -> SmsSender:
@@ -88,9 +107,9 @@ class Task:
         subject: Which personal value its person is found by.
         operations: The policy's operations that ``handle`` may perform.
         reconcile: Asks the recipient what became of an attempt whose outcome is unknown, given
-            the instant at which it disclosed. Answers SUCCEED or FAIL when that is certain, and
-            LOSE when it is not; raises from the error tree when there is no answer. None if
-            nobody can be asked.
+            the instant at which it disclosed. Answers SUCCEED or FAIL when that is certain, LOSE
+            when it is not, and RETRY when a repetition does nothing twice; raises from the error
+            tree when there is no answer. None if nobody can be asked.
         repeatable: Whether the recipient itself makes sure that a repetition does nothing twice,
             so that unknown outcomes may be replayed.
         roads: Several ways to do it, of which one is taken (see :mod:`tasks.roads`); ``handle``

@@ -3,70 +3,67 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field
 
-from models.states import State
-from tasks.payload import Payload
+from models.states import Event
+from tasks.announcements import Announcement, Id
+from tasks.outcomes import Outcome, succeeded
+from tasks.retries import RetryRule
+from tasks.task import Context, Task
 
-__all__ = ["Announcement", "EventType", "PaymentState", "VerdictName", "Webhook"]
+if TYPE_CHECKING:
+    from models.attempts import Attempt
 
-EventType = Literal[
-    "job.settled",
-    "payment.paid",
-    "payment.closed",
-    "payment.mismatch",
-    "payment.refunded",
-    "refund.succeeded",
-    "refund.failed",
-    "webhook.test",
-]
-"""What can be announced; the part before the dot is the event's family."""
+__all__ = ["EXAMPLE_ENDPOINT", "WEBHOOK", "Announcement", "Webhook"]
 
-VerdictName = Literal["match", "mismatch", "no_record", "unavailable"]
-PaymentState = Literal[
-    "open", "paid", "closed", "refunding", "refunded", "refund_failed", "mismatch"
-]
-
-_Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-_Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,159}$")]
-_OurNumber = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-|*]{6,64}$")]
-_TheirNumber = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,64}$")]
-_Fen = Annotated[int, Field(ge=0, le=10**12)]
-
-
-class Announcement(Payload):
-    """What a backend is told: ids, enums and amounts, never anything of a person."""
-
-    event: EventType
-    occurred_at: AwareDatetime = Field(examples=[dt.datetime(2026, 11, 24, tzinfo=dt.UTC)])
-    ordering_key: Annotated[str | None, StringConstraints(pattern=r"^[A-Za-z0-9_.:|*-]{1,64}$")] = (
-        Field(
-            default=None,
-            examples=["order-0000000000001"],
-            description="Announcements of one key reach an endpoint in order; say, an order number.",
-        )
-    )
-    job_id: _Id | None = Field(default=None, examples=["0" * 31 + "1"])
-    kind: _Name | None = Field(default=None, examples=["identity_check"])
-    status: State | None = Field(default=None, examples=[State.SUCCEEDED])
-    reason_code: _Code | None = Field(default=None, examples=["expired"])
-    verdict: VerdictName | None = None
-    channel: Literal["wechat_pay_v3", "wechat_pay_v2", "alipay"] | None = None
-    order_no: _OurNumber | None = Field(default=None, examples=["order-0000000000001"])
-    provider_no: _TheirNumber | None = Field(default=None, examples=["42000000000000000001"])
-    refund_no: _OurNumber | None = Field(default=None, examples=["refund-0000000000001"])
-    state: PaymentState | None = None
-    amount: _Fen | None = Field(default=None, description="The order's total in fen.")
-    refund_amount: _Fen | None = Field(default=None, description="Given back, in fen.")
-    currency: Annotated[str | None, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
-        default=None, examples=["CNY"]
-    )
+EXAMPLE_ENDPOINT = "0" * 31 + "e"
 
 
 class Webhook(Announcement):
     """An announcement to one endpoint."""
 
-    endpoint: _Id = Field(examples=["0" * 31 + "e"])
+    endpoint: Id = Field(examples=[EXAMPLE_ENDPOINT])
+
+    def held(self) -> dict[str, object]:
+        """The fields that are set, as the text that they leave as."""
+        return {
+            name: str(value)
+            for name, value in self.model_dump(mode="json", exclude_none=True).items()
+        }
+
+
+def _deliver(_payload: Webhook, attempt: Attempt, context: Context) -> Outcome:
+    receipt = context.webhooks.deliver(attempt)
+    return succeeded(provider_code=receipt.provider_code)
+
+
+def _deliver_again(
+    _payload: Webhook, _attempt: Attempt, _context: Context, _sent_at: dt.datetime
+) -> Outcome:
+    """A worker died on the way; whoever has received it already knows it by its id."""
+    return Outcome(event=Event.RETRY, code="webhook.again")
+
+
+def _lane(payload: Webhook) -> str | None:
+    key = payload.ordering_key
+    return None if key is None else f"{payload.endpoint}/{key}"
+
+
+WEBHOOK = Task(
+    kind="webhook",
+    payload=Webhook,
+    queue="standard",
+    handle=_deliver,
+    # The pauses of 23 attempts are between 24 and 31 hours together.
+    retry=RetryRule(attempts=23, base=5, cap=9000, jitter=0.2),
+    # Time for a person to repair the endpoint and to have its webhooks replayed.
+    lifetime=dt.timedelta(days=7),
+    retention=dt.timedelta(days=7),
+    subject=lambda _payload: None,
+    operations=("backend.webhook",),
+    reconcile=_deliver_again,
+    repeatable=True,
+    lane=_lane,
+)

@@ -104,7 +104,11 @@ class Circuits:
             )
 
     def note(self, recipients: Sequence[str], results: Sequence[DisclosureResult]) -> None:
-        """Remember how calls ended; the last one of an attempt speaks for it."""
+        """Remember how calls ended; the last one of an attempt speaks for it.
+
+        Our own backends are many behind one name, so the outage of one says nothing about the
+        others: their webhooks are paced by their own retries.
+        """
         # What was never tried, because the ledger did not take it, says nothing of the recipient.
         tried = [result for result in results if result.milliseconds]
         if not tried:
@@ -112,6 +116,8 @@ class Circuits:
         last = tried[-1]
         failed = last.result is not SendResult.ANSWERED or (last.http_status or 0) >= 500
         for recipient in recipients:
+            if self._policy.recipients[recipient].role == "own":
+                continue
             if not failed and recipient not in self._circuits:
                 continue
             note = CircuitNote(recipient, failed, self._clock())

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import Engine
+
 from integrations.aliyun import AliyunSms, AliyunSmsAuth
+from integrations.backend import BackendWebhooks
+from integrations.destinations import OwnHosts
 from integrations.gate import Gate
 from integrations.policy import Policy
 from models.disclosures import Ledger
 from models.errors import ConfigurationError
+from models.webhooks import Endpoints
 from workers.published import open_policy
 from workers.settings import Settings
 from workers.sms_outlet import SmsRoads, open_sms_roads
 
-__all__ = ["Integrations", "open_outlet"]
+__all__ = ["Integrations", "open_outlet", "open_own_hosts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class Integrations:
     """What a handler finds in its context."""
 
     sms_roads: SmsRoads
+    webhooks: BackendWebhooks
     gate: Gate
 
     @property
@@ -44,15 +50,35 @@ class Integrations:
         self.gate.close()
 
 
-def open_outlet(settings: Settings, ledger: Ledger) -> Integrations:
+def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrations:
     """Build the gate and the adapters behind it.
+
+    Args:
+        engine: Where adapters find what is registered, such as the endpoints of backends.
 
     Raises:
         ConfigurationError: The policy is malformed, or a provider's settings are incomplete.
     """
     policy = open_policy(settings)
-    gate = Gate(policy, ledger, dial=_dial(settings, policy), environment=settings.env)
-    return Integrations(sms_roads=open_sms_roads(gate, settings), gate=gate)
+    own_hosts = open_own_hosts(settings)
+    gate = Gate(
+        policy,
+        ledger,
+        dial=_dial(settings, policy),
+        environment=settings.env,
+        own_hosts=own_hosts,
+    )
+    webhooks = BackendWebhooks(gate, Endpoints(engine, settings.keys), own_hosts)
+    return Integrations(sms_roads=open_sms_roads(gate, settings), webhooks=webhooks, gate=gate)
+
+
+def open_own_hosts(settings: Settings) -> OwnHosts:
+    """Which of our own servers may be sent to.
+
+    Raises:
+        ConfigurationError: ``ZJJ_WEBHOOK_HOSTS`` holds what is no host.
+    """
+    return OwnHosts(settings.webhook_hosts, production=settings.env == "production")
 
 
 def _dial(settings: Settings, policy: Policy) -> dict[str, str]:

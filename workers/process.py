@@ -38,6 +38,7 @@ from workers.execution import Execution
 from workers.logs import get_logger
 from workers.maintenance import (
     Expirer,
+    Herald,
     Pruner,
     Reconciler,
     Redispatcher,
@@ -137,7 +138,9 @@ class WorkerProcess:
         self._commits = GroupCommit(self._engine, on_doubt=self._ledger.start_afresh)
         sealer = Sealer(self._engine, settings.keys)
         self._dispatcher = Dispatcher(connect_redis(settings.redis), self._engine)
-        self._integrations = open_outlet(settings, SqlLedger(self._commits, self._ledger))
+        self._integrations = open_outlet(
+            settings, SqlLedger(self._commits, self._ledger), self._engine
+        )
         policy = self._integrations.gate.policy
         circuits = Circuits(self._engine, self._commits, policy)
         preparation = Preparation(
@@ -162,6 +165,7 @@ class WorkerProcess:
                 Redispatcher(self._engine, self._dispatcher, queues),
                 Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id),
                 Expirer(self._engine),
+                Herald(self._engine, announcer, self._dispatcher),
                 Pruner(self._engine, sealer),
             ]
         )

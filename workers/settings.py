@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="shop.example.com,hooks.example.com:8443: where webhooks may be sent",
+    )
     aliyun_access_key_id: str | None = None
     aliyun_access_key_secret: SecretStr | None = None
     aliyun_security_token: SecretStr | None = Field(default=None, description="STS only")
@@ -95,6 +99,11 @@ class Settings(BaseSettings):
             if len(set(names)) < len(names):
                 raise ValueError("names a road twice")
         return names
+
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        return tuple(value.replace(" ", "").split(",")) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:

@@ -10,8 +10,9 @@ from sqlalchemy.exc import DBAPIError
 from models.errors import DatabaseUnavailable
 from models.jobs import NewJob
 from models.webhooks import list_endpoints
+from tasks.announcements import Announcement
 from tasks.preparation import Preparation
-from tasks.webhook import Announcement, Webhook
+from tasks.webhook import Webhook
 
 __all__ = ["Announcer"]
 

@@ -92,16 +92,22 @@ def _denied_category(policy: Policy, category: str) -> str | None:
     )
 
 
+def _personal(category: str) -> bool:
+    return not category.startswith("system.")
+
+
 def _references(policy: Policy, operation: Operation) -> Iterator[_Finding]:
     recipient = policy.recipients.get(operation.recipient)
     if recipient is None:
         yield ("recipient",), f"the policy has no recipient {operation.recipient}"
-    elif operation.host not in recipient.hosts:
+    elif not operation.host and recipient.role != "own":
+        yield ("host",), "must be stated: only our own servers are named at deployment"
+    elif operation.host and operation.host not in recipient.hosts:
         yield ("host",), f"is not a host of {operation.recipient}"
     purpose = policy.purposes.get(operation.purpose)
     if purpose is None:
         yield ("purpose",), f"the policy has no purpose {operation.purpose}"
-    elif operation.categories and not purpose.basis.pia_ref:
+    elif not purpose.basis.pia_ref and any(_personal(each) for each in operation.categories):
         yield ("purpose",), "personal data is handed over without an impact assessment (pia_ref)"
     elif purpose.basis.consent != "separate":
         for category in operation.categories:

@@ -22,6 +22,7 @@ from integrations.minimize import minimize
 from models.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from integrations.destinations import Destination
     from integrations.minimize import MinimizedRequest
 
 __all__ = [
@@ -258,29 +259,47 @@ class Operation(_Entry):
     title: _Text
     recipient: str
     purpose: str
-    host: _Host
+    host: _Host | Literal[""] = ""
+    """Empty: the company's own server, whose address is configured where this is deployed."""
     method: Literal["GET", "POST"]
-    path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")]
+    path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | Literal[""] = ""
     place: Place
     note: str | None = None
     fields: _Table[OutboundField]
     headers: _Table[Header]
     reply: ReplyRule
 
+    @model_validator(mode="after")
+    def _whole_address(self) -> Self:
+        if bool(self.host) is not bool(self.path):
+            raise ValueError("host and path belong together")
+        return self
+
     def minimize(
-        self, held: Mapping[str, object], configured: Mapping[str, str]
+        self,
+        held: Mapping[str, object],
+        configured: Mapping[str, str],
+        destination: Destination | None = None,
     ) -> MinimizedRequest:
         """Pick this operation's fields out of a wide object; the rest stays inside.
 
         Args:
             held: What the job holds; its personal values stay labelled.
             configured: Merchant constants, template ids and random references.
+            destination: Where to, if the policy leaves that to the deployment.
 
         Raises:
             InvalidValue: A required field is missing or is no text.
             ConfigurationError: ``configured`` has a name that the operation does not know.
         """
-        return minimize(self, held, configured)
+        return minimize(self, held, configured, destination)
+
+    def at(self, destination: Destination) -> Operation:
+        """The same operation at an address that the policy leaves to the deployment."""
+        # The address is no text of the policy's, so it excuses no value of a person in it.
+        known = {"constants": self.constants}
+        address = {"host": destination.host, "path": destination.path}
+        return self.model_copy(update=address | known)
 
     @cached_property
     def held_names(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from integrations.sandbox.aliyun_sms import AliyunSmsProvider
+from integrations.sandbox.backend import BackendProvider
 from integrations.sandbox.cloudauth import CloudauthProvider
 from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.control import control_routes
@@ -53,10 +54,12 @@ class Sandbox:
         self._config = config
         self.aliyun_sms = AliyunSmsProvider(config, clock=clock)
         self.dypns = DypnsProvider(config, clock=clock)
+        self.backend = BackendProvider(config, clock=clock)
         self._providers: tuple[Provider, ...] = (
             self.aliyun_sms,
             self.dypns,
             CloudauthProvider(config, clock=clock),
+            self.backend,
         )
         self._by_host = {host: provider for provider in self._providers for host in provider.hosts}
         self._control: ASGIApp = control_routes(self, CONTROL)

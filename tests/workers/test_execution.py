@@ -49,7 +49,7 @@ def execution(engine: Engine, sandbox: SandboxServer, tmp_path: Any) -> Iterator
     ledger = LedgerWriter(PSEUDONYM_KEY)
     commits = GroupCommit(engine)
     settings = Settings(data=tmp_path, sandbox_url=sandbox.url)
-    integrations = open_outlet(settings, SqlLedger(commits, ledger))
+    integrations = open_outlet(settings, SqlLedger(commits, ledger), engine)
     yield Execution(
         worker_id=new_id(),
         commits=commits,
@@ -172,7 +172,7 @@ def test_an_unreachable_provider_is_tried_again_because_nothing_left(
 ) -> None:
     ledger, commits = LedgerWriter(PSEUDONYM_KEY), GroupCommit(engine)
     settings = Settings(data=tmp_path, sandbox_url="http://127.0.0.1:1")
-    integrations = open_outlet(settings, SqlLedger(commits, ledger))
+    integrations = open_outlet(settings, SqlLedger(commits, ledger), engine)
     execution = Execution(
         worker_id=new_id(),
         commits=commits,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from models.database import open_database
 from models.disclosures import Disclosure
 from models.errors import ConfigurationError
 from models.keys import generate_key
@@ -27,7 +28,8 @@ class _NoLedger:
 
 
 def _open(tmp_path: Path, **settings: Any) -> None:
-    open_outlet(load_settings(data=tmp_path, **settings), _NoLedger()).close()
+    loaded = load_settings(data=tmp_path, **settings)
+    open_outlet(loaded, _NoLedger(), open_database(loaded.database)).close()
 
 
 def test_with_aliyun_credentials_the_sandbox_is_not_needed(tmp_path: Path) -> None:

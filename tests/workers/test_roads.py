@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from integrations.backend import BackendWebhooks
+from integrations.destinations import OwnHosts
 from integrations.gate import Gate
 from integrations.policy import load_policy
 from integrations.sandbox.app import create_sandbox
@@ -35,6 +37,7 @@ from models.pauses import Pause, Scope, list_pauses, pause
 from models.sealing import Sealer
 from models.states import State
 from models.tables import jobs
+from models.webhooks import Endpoints
 from tasks.roads import may_go_elsewhere, most_hopeful
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, store_job
 from workers.circuits import Circuits
@@ -74,7 +77,11 @@ class World:
             dial={SMS: self._url, AUTH: self._url, **(dial or {})},
         )
         settings = load_settings(data=self._folder, sandbox_url=self._url, sms_roads=roads or BOTH)
-        integrations = Integrations(sms_roads=open_sms_roads(gate, settings), gate=gate)
+        integrations = Integrations(
+            sms_roads=open_sms_roads(gate, settings),
+            webhooks=BackendWebhooks(gate, Endpoints(self.engine, KEYS), OwnHosts()),
+            gate=gate,
+        )
         self.circuits = Circuits(self.engine, commits, gate.policy, moment=0.0)
         sealer = Sealer(self.engine, KEYS)
         self.reconciler = Reconciler(

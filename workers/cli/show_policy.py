@@ -67,7 +67,8 @@ def _operation(console: Console, policy: Policy, operation: Operation) -> None:
     purpose = policy.purposes[operation.purpose]
     console.print(f"[cyan]{operation.name}[/] {operation.title}")
     lines = Table.grid(padding=(0, 2))
-    lines.add_row(t("to", "接收方"), f"{recipient.company} {recipient.product}, {operation.host}")
+    host = operation.host or t("named at deployment", "部署时配置")
+    lines.add_row(t("to", "接收方"), f"{recipient.company} {recipient.product}, {host}")
     lines.add_row(t("for", "目的"), f"{purpose.title} ({', '.join(purpose.clauses)})")
     for name, field in operation.fields.items():
         if field.category:

@@ -5,6 +5,7 @@ somebody else has locked.
 """
 
 from workers.maintenance.expirer import Expirer
+from workers.maintenance.herald import Herald
 from workers.maintenance.pruner import Pruner
 from workers.maintenance.reconciler import Reconciler
 from workers.maintenance.redispatcher import Redispatcher
@@ -14,6 +15,7 @@ from workers.maintenance.service import Rounds, Service
 
 __all__ = [
     "Expirer",
+    "Herald",
     "Pruner",
     "Reconciler",
     "Redispatcher",

@@ -5,6 +5,7 @@ A new adapter adds one entry; until it does, the proofs fail and name the operat
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +14,18 @@ from typing import Any
 from integrations.aliyun import AliyunCredentials, AliyunIdentity, AliyunSms, AliyunSmsAuth
 from integrations.aliyun.signing import signer
 from integrations.aliyun.sms import BEIJING
+from integrations.backend import BackendWebhooks
+from integrations.backend.signature import signer as webhook_signer
+from integrations.destinations import OwnHosts
 from integrations.gate import Gate, Signer
 from integrations.policy import Operation
+from integrations.sandbox.backend import BACKEND_HOST
 from integrations.sandbox.config import GIFTED_TEMPLATES, SCENE_TEMPLATES, SandboxConfig
 from models.attempts import Attempt
 from models.clock import utc_now
+from models.states import State
+from models.webhooks import OpenEndpoint, SigningKey
+from tasks.webhook import EXAMPLE_ENDPOINT, Webhook
 
 __all__ = ["DRIVES", "Drive", "TappedGate", "personal_fields"]
 
@@ -63,6 +71,49 @@ def _aliyun_pinned(now: dt.datetime) -> Signer:
     return signer(_credentials(), clock=lambda: now, nonce=lambda: "5" * 32)
 
 
+class _OneEndpoint:
+    """The sandbox's own backend."""
+
+    def open(self, _endpoint_id: str, *, backend: str) -> OpenEndpoint:  # noqa: ARG002
+        key = base64.b64decode(SandboxConfig().webhook_secret.removeprefix("whsec_"))
+        return OpenEndpoint(f"https://{BACKEND_HOST}/webhooks", (SigningKey("5" * 8, key),))
+
+    def earlier(self, _job_id: str) -> None:
+        return None
+
+    def disable(self, _endpoint_id: str, _because: str) -> None:
+        return None
+
+
+def _webhook(gate: Gate, attempt: Attempt) -> object:
+    told = Webhook(
+        event="job.settled",
+        occurred_at=dt.datetime(2026, 11, 24, tzinfo=dt.UTC),
+        endpoint=EXAMPLE_ENDPOINT,
+        ordering_key="5" * 32,
+        job_id="5" * 32,
+        kind="identity_check",
+        status=State.FAILED,
+        reason_code="expired",
+        verdict="mismatch",
+        channel="alipay",
+        order_no="order-0000000000001",
+        provider_no="42000000000000000001",
+        refund_no="refund-0000000000001",
+        state="refunded",
+        amount=100,
+        refund_amount=100,
+        currency="CNY",
+    )
+    attempt.held = {**attempt.held, **told.held()}
+    own_hosts = OwnHosts([BACKEND_HOST])
+    return BackendWebhooks(gate, _OneEndpoint(), own_hosts).deliver(attempt)
+
+
+def _webhook_pinned(now: dt.datetime) -> Signer:
+    return webhook_signer(_OneEndpoint().open("", backend="").keys, "5" * 32, clock=lambda: now)
+
+
 DRIVES: Mapping[str, Drive] = {
     "aliyun.sms.send": Drive(lambda gate, a: _sms(gate).send_code(a), _aliyun_pinned),
     "aliyun.sms.query": Drive(
@@ -77,6 +128,7 @@ DRIVES: Mapping[str, Drive] = {
     "aliyun.identity.three_factor": Drive(
         lambda gate, a: _identity(gate).check(a, with_phone=True), _aliyun_pinned
     ),
+    "backend.webhook": Drive(_webhook, _webhook_pinned),
 }
 """By the policy's name of the operation."""
 

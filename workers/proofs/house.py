@@ -29,6 +29,8 @@ from models.dump import dump_rows
 from models.errors import ConfigurationError
 from models.keys import generate_key
 from models.upkeep import list_workers
+from models.webhooks import add_endpoint
+from tasks.webhook import EXAMPLE_ENDPOINT
 from workers.embedded.redis_server import RedisServer
 from workers.embedded.supervisor import Child, open_log
 from workers.entrance import open_entrance
@@ -127,6 +129,16 @@ class House:
                 raise ConfigurationError("the database for the proofs must be empty")
         with writing(self.engine) as connection:
             self._key = create_api_key(connection, "proof")
+            _, secret = add_endpoint(
+                connection,
+                self.settings.keys,
+                endpoint_id=EXAMPLE_ENDPOINT,
+                backend="proof",
+                url=f"{self.sandbox.url}/webhooks",
+                events=["*"],
+                now=utc_now(),
+            )
+            self.sandbox.sandbox.backend.secrets.add(secret)
         self._stack.callback(self.entrance.close)
         self._stack.callback(self.stop)
         self.start_worker()

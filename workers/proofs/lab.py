@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from integrations.destinations import OwnHosts
 from integrations.gate import Gate, Timeouts
 from integrations.policy import Operation, Policy
 from integrations.sandbox.app import create_sandbox
+from integrations.sandbox.backend import BACKEND_HOST
 from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.server import SandboxServer
 from models.attempts import Attempt
@@ -23,6 +25,7 @@ from workers.proofs.traces import find
 __all__ = ["JOB_ID", "Lab", "Records", "Wiretap", "cell_faults", "make_attempt", "operation_of"]
 
 JOB_ID = "0" * 16 + "a1b2c3d4e5f60718"
+_OWN_HOSTS = (BACKEND_HOST,)
 _LEAVES_AS = {"plain", "digits", "percent"}
 """The forms in which a raw value may stand in a request."""
 
@@ -93,9 +96,10 @@ class Lab:
             clock=clock,
             dial={
                 host: url or self.server.url
-                for recipient in policy.recipients.values()
-                for host in recipient.hosts
+                for hosts in (*(each.hosts for each in policy.recipients.values()), _OWN_HOSTS)
+                for host in hosts
             },
+            own_hosts=OwnHosts(_OWN_HOSTS),
             timeouts=Timeouts(connect=1.0, reconnect=0.2, answer=0.4),
         )
         self._gates.append(gate)
@@ -135,8 +139,8 @@ def operation_of(policy: Policy, request: bytes) -> Operation | None:
     for operation in policy.operations.values():
         constants = {name: h.const for name, h in operation.headers.items() if h.const is not None}
         if (
-            headers.get("host") == operation.host
-            and target == operation.path
+            operation.host in {"", headers.get("host")}
+            and operation.path in {"", target}
             and all(headers.get(name) == value for name, value in constants.items())
         ):
             return operation

@@ -102,13 +102,15 @@ _PLAIN: dict[Any, Callable[[Person], object]] = {
 
 
 def made_up_payload(kind: type[Payload], person: Person) -> Payload:
-    """A payload about the person, whatever its fields are.
+    """A payload about the person, whatever its fields are; examples stand for themselves.
 
     Raises:
         ConfigurationError: A field has a type for which nothing can be made up; teach it here.
     """
     values = {
-        name: _made_up(field.annotation, name, kind, person)
+        name: field.examples[0]
+        if field.examples
+        else _made_up(field.annotation, name, kind, person)
         for name, field in kind.model_fields.items()
     }
     return kind.model_validate(values)

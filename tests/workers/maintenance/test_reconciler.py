@@ -40,7 +40,7 @@ class _Parts:
         self.ledger = LedgerWriter(PSEUDONYM_KEY)
         self.commits = GroupCommit(engine)
         settings = Settings(data=folder, sandbox_url=server.url)
-        self.integrations = open_outlet(settings, SqlLedger(self.commits, self.ledger))
+        self.integrations = open_outlet(settings, SqlLedger(self.commits, self.ledger), engine)
         self.sealer = Sealer(engine, KEYS)
         policy = self.integrations.gate.policy
         self.circuits = Circuits(engine, self.commits, policy)
