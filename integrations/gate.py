@@ -169,8 +169,12 @@ class Gate:
             raise
         return self._deliver(admitted, deadline, disclosure, attempt)
 
-    def permit(self, request: MinimizedRequest, *, attempt: Attempt) -> None:
+    def permit(self, request: MinimizedRequest, *, attempt: Attempt) -> Disclosure:
         """Hold an attempt to its preconditions without sending: for what is answered from memory.
+
+        Returns:
+            The disclosure as :meth:`send` would begin it; whether its demands are met stands with
+            whoever keeps the consents.
 
         Raises:
             DeniedError: :meth:`send` would refuse before it looks at a byte; on record as there.
@@ -178,9 +182,10 @@ class Gate:
         operation = self._policy.operations.get(request.operation.name)
         disclosure = self._disclosure(operation, request, attempt)
         try:
-            self._check(operation, request, attempt, disclosure.at)
+            demands = self._check(operation, request, attempt, disclosure.at)
         except Refused as refusal:
             self._deny(disclosure, str(refusal))
+        return replace(disclosure, demands=demands)
 
     def close(self) -> None:
         """Drop all connections."""

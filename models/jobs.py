@@ -58,6 +58,8 @@ class NewJob:
     """Jobs of one lane are done one after the other, in the order in which they were stored."""
     announces: bool = False
     """Whether its backend wants to be told how it ends."""
+    forgets: bool = False
+    """Whether its payload is erased at every end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,6 +215,8 @@ class IdNumber(Personal):
     category = "user.government_id.national_identification_number"
     json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
+        "description": "18 characters with a valid check digit and a date of birth (GB 11643).",
+        "format": "gb11643",
         "pattern": "^[0-9]{17}[0-9Xx]$",
         "minLength": 18,
         "maxLength": 18,
@@ -252,9 +254,16 @@ class RealName(Personal):
 
     __slots__ = ()
     category = "user.name"
-    json_schema: ClassVar[dict[str, Any]] = {"type": "string", "minLength": 2, "maxLength": 30}
+    _HAN = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]"
+    json_schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "description": "As on the identity card: Han characters, with · between parts.",
+        "pattern": f"^{_HAN}(?:[·•‧・．]?{_HAN})+$",
+        "minLength": 2,
+        "maxLength": 30,
+        "examples": ["张三"],
+    }
 
-    _HAN = r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]"
     _SHAPE = re.compile(rf"{_HAN}(?:{_HAN}|·(?!·|$)){{1,29}}")
 
     @classmethod
@@ -304,6 +313,13 @@ class LoginToken(_Token):
 
     __slots__ = ()
     category = "user.authorization.credentials"
+    json_schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "description": "What the phone's SDK was given when the person agreed; works once.",
+        "pattern": "^[!-~]{8,4096}$",
+        "minLength": 8,
+        "maxLength": 4096,
+    }
     _SHAPE = re.compile(r"[\x21-\x7e]{8,4096}")
 
 

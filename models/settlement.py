@@ -206,6 +206,7 @@ _UPDATE = Batch(
         "uncounted": jobs.c.attempts.type,
         "rescued": Boolean(),
         "erase": Boolean(),
+        "settled": Boolean(),
         "again_at": jobs.c.run_at.type,
         "code": jobs.c.reason.type,
         "provider": jobs.c.provider_code.type,
@@ -222,7 +223,9 @@ _UPDATE = Batch(
             state=row["following"],
             attempts=jobs.c.attempts - row["uncounted"],
             claims=case((row["rescued"], jobs.c.claims), else_=0),
-            sealed=case((row["erase"], null()), else_=jobs.c.sealed),
+            sealed=case(
+                (row["erase"] | (jobs.c.forgets & row["settled"]), null()), else_=jobs.c.sealed
+            ),
             run_at=func.coalesce(row["again_at"], jobs.c.run_at),
             claimed_by=null(),
             reason=row["code"],
@@ -245,6 +248,7 @@ def _job_row(settlement: Settlement, state: State) -> dict[str, Any]:
         "uncounted": int(settlement.event is Event.WAIT),
         "rescued": settlement.rescued,
         "erase": following in _ERASING,
+        "settled": following in SETTLED,
         "again_at": settlement.run_at,
         "code": clipped(settlement.code),
         "provider": clipped(settlement.provider_code),

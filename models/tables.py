@@ -38,6 +38,7 @@ __all__ = [
     "data_keys",
     "disclosure_results",
     "disclosures",
+    "identity_verdicts",
     "job_people",
     "jobs",
     "ledger_heads",
@@ -141,6 +142,7 @@ jobs = Table(
     Column("position", Integer),
     Column("announces", Boolean, nullable=False, default=False, server_default=false()),
     Column("announced", String(16)),
+    Column("forgets", Boolean, nullable=False, default=False, server_default=false()),
     # The digest covers backend and kind, so it stands alone.
     UniqueConstraint("idempotency"),
 )
@@ -545,4 +547,20 @@ Index(
     unique=True,
     postgresql_where=_unresolved,
     sqlite_where=_unresolved,
+)
+
+# Verdicts about people, found again by a keyed fingerprint of what was checked.
+
+identity_verdicts = Table(
+    "identity_verdicts",
+    metadata,
+    Column("fingerprint", _Digest, primary_key=True),
+    Column("verdict", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("subject", _Digest, nullable=False, index=True),
+    Column("backend", String(64), nullable=False),
+    Column("consent_ref", String(64), nullable=False),
+    Column("provider_request_id", _Code),
+    Column("job_id", _Id, nullable=False),
+    Index("ix_identity_verdicts_consent", "backend", "consent_ref"),
 )

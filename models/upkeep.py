@@ -203,12 +203,14 @@ def destroy_past_buckets(connection: Connection, *, now: dt.datetime) -> list[st
 def prune_jobs(connection: Connection, *, settled_before: dt.datetime, limit: int = 500) -> int:
     """Delete long settled jobs and their attempts; disclosures stay, they have their own term.
 
-    Unknown jobs are never pruned: they wait for somebody.
+    Unknown jobs are never pruned, because they wait for somebody; but those that have forgotten
+    their payload wait for nobody.
     """
     old = connection.scalars(
         select(jobs.c.id)
         .where(
-            jobs.c.state.in_([state for state in SETTLED if state is not State.UNKNOWN]),
+            jobs.c.state.in_(SETTLED),
+            or_(jobs.c.state != State.UNKNOWN, jobs.c.forgets),
             jobs.c.settled_at < settled_before,
         )
         .limit(limit)

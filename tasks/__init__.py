@@ -1,5 +1,6 @@
 """What is done: one module for each kind of job, with its payload, handler and retry rule."""
 
+from tasks.identity_check import IdentityCheck
 from tasks.sms_code import SmsCode
 
-__all__ = ["SmsCode"]
+__all__ = ["IdentityCheck", "SmsCode"]

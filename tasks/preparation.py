@@ -107,6 +107,7 @@ class Preparation:
             created_at=now,
             lane=task.lane(payload),
             announces=task.announces,
+            forgets=task.forgets,
         )
 
     def _people(

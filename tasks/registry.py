@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tasks.identity_check import IDENTITY_CHECK
 from tasks.payload import Payload
 from tasks.sms_code import SMS_CODE
 from tasks.sms_code_check import SMS_CODE_CHECK
@@ -14,7 +15,7 @@ from tasks.webhook import WEBHOOK
 __all__ = ["TASKS", "task_for", "task_named"]
 
 TASKS: Mapping[str, Task] = MappingProxyType(
-    {task.kind: task for task in (SMS_CODE, SMS_CODE_CHECK, WEBHOOK)}
+    {task.kind: task for task in (SMS_CODE, SMS_CODE_CHECK, IDENTITY_CHECK, WEBHOOK)}
 )
 
 

@@ -15,13 +15,16 @@ from tasks.retries import RetryRule
 from tasks.roads import Road
 
 if TYPE_CHECKING:
+    from integrations.aliyun.identity import CheckedIdentity
     from integrations.aliyun.sms import Delivery
     from integrations.receipt import Receipt
     from models.attempts import Attempt
+    from models.identities import IdentityRecord, KeepVerdict
 
 __all__ = [
     "CodeProvider",
     "Context",
+    "IdentityDesk",
     "Queue",
     "SmsSender",
     "Task",
@@ -68,6 +71,19 @@ class WebhookSender(Protocol):
         """Deliver the webhook that the attempt holds, or raise from the error tree."""
 
 
+class IdentityDesk(Protocol):
+    """Checks identities; see :mod:`workers.identities`."""
+
+    def remembered(self, attempt: Attempt, *, with_phone: bool) -> IdentityRecord | None:
+        """The verdict on record for exactly these fields, where a disclosure would be allowed."""
+
+    def check(self, attempt: Attempt, *, with_phone: bool) -> CheckedIdentity:
+        """Ask the verifier once, or raise from the error tree."""
+
+    def keep(self, attempt: Attempt, checked: CheckedIdentity, *, with_phone: bool) -> KeepVerdict:
+        """What of a verdict stays."""
+
+
 class Context(Protocol):
     """What a handler is handed: its integrations, ready to use."""
 
@@ -86,6 +102,10 @@ class Context(Protocol):
     @property
     def roads(self) -> Sequence[str]:
         """Names of the roads that codes may take, the preferred one first."""
+
+    @property
+    def identities(self) -> IdentityDesk:
+        """Real-name checks."""
 
 
 def _no_lane(_payload: object) -> None:
@@ -116,6 +136,8 @@ class Task:
             and ``operations`` then only describe the ordinary one.
         asks_about: Operations after which ``reconcile`` has somebody to ask.
         announces: Whether the backend is told by a webhook how the job ends.
+        forgets: Whether the payload is erased at every end, so that nothing of it is replayed; else
+            failed and unknown jobs keep theirs until their retention is over.
         lane: Jobs of one lane are done one after the other; None for a job that need not wait.
     """
 
@@ -133,4 +155,5 @@ class Task:
     roads: tuple[Road, ...] = ()
     asks_about: tuple[str, ...] = ()
     announces: bool = False
+    forgets: bool = False
     lane: Callable[[Any], str | None] = _no_lane

@@ -32,6 +32,7 @@ from models.consents import (
 from models.database import writing
 from models.errors import DatabaseUnavailable, NotFound
 from models.identifiers import new_id
+from models.identities import forget_verdicts
 from models.job_search import JobFilter
 from models.pii import Phone
 from models.pseudonyms import Pseudonyms
@@ -152,7 +153,7 @@ class Consents:
             return record_consent(connection, consent, now=self._clock())
 
     def withdraw(self, ref: str, *, backend: str) -> Stopped:
-        """Withdraw a consent and cancel what waits on it.
+        """Withdraw a consent, cancel what waits on it, and forget the verdicts that rest on it.
 
         Raises:
             NotFound: The backend has recorded none of that name.
@@ -163,6 +164,7 @@ class Consents:
             if consent is None:
                 raise NotFound("there is no such consent")
             self._audit(connection, "consent.withdraw", ref, consent.purpose, _by(backend))
+            forget_verdicts(connection, backend, ref)
         relying = JobFilter(backend=backend, consent_ref=ref)
         return Stopped(consent=consent, cancelled=self._cancel(relying, _by(backend), _WITHDRAWN))
 

@@ -15,6 +15,7 @@ from integrations.policy import Policy
 from models.disclosures import Ledger
 from models.errors import ConfigurationError
 from models.webhooks import Endpoints
+from workers.identities import IdentityChecks, open_identity_checks
 from workers.published import open_policy
 from workers.settings import Settings
 from workers.sms_outlet import SmsRoads, open_sms_roads
@@ -28,6 +29,7 @@ class Integrations:
 
     sms_roads: SmsRoads
     webhooks: BackendWebhooks
+    identities: IdentityChecks
     gate: Gate
 
     @property
@@ -69,7 +71,12 @@ def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrati
         own_hosts=own_hosts,
     )
     webhooks = BackendWebhooks(gate, Endpoints(engine, settings.keys), own_hosts)
-    return Integrations(sms_roads=open_sms_roads(gate, settings), webhooks=webhooks, gate=gate)
+    return Integrations(
+        sms_roads=open_sms_roads(gate, settings),
+        webhooks=webhooks,
+        identities=open_identity_checks(gate, engine, settings),
+        gate=gate,
+    )
 
 
 def open_own_hosts(settings: Settings) -> OwnHosts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
@@ -166,7 +167,11 @@ class WorkerProcess:
                 Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id),
                 Expirer(self._engine),
                 Herald(self._engine, announcer, self._dispatcher),
-                Pruner(self._engine, sealer),
+                Pruner(
+                    self._engine,
+                    sealer,
+                    verdicts_kept=dt.timedelta(days=settings.identity_valid_days),
+                ),
             ]
         )
         # It waits for providers, so it has a thread of its own.

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         min_length=32,
         description="the last part of the address to which Aliyun reports deliveries",
     )
+    identity_valid_days: Annotated[int, Field(ge=0, le=365)] = Field(
+        default=30, description="for so long a verdict answers the same real-name check again"
+    )
+    identity_daily_limit: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=5, description="real-name checks that leave about one person in any 24 hours"
+    )
 
     @field_validator("sms_roads", mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from models.errors import ConfigurationError
 from tasks.sms_code import Scene
 from workers.settings import Settings
 
-__all__ = ["SmsRoads", "open_sms_roads"]
+__all__ = ["SmsRoads", "aliyun_credentials", "open_sms_roads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +94,12 @@ def _credentials(settings: Settings, sandbox: SandboxConfig | None) -> AliyunCre
     return AliyunCredentials(
         key_id, secret.get_secret_value(), token.get_secret_value() if token else None
     )
+
+
+def aliyun_credentials(settings: Settings) -> AliyunCredentials:
+    """Of the configured account, or of the one that the sandbox knows.
+
+    Raises:
+        ConfigurationError: Half of them is missing.
+    """
+    return _credentials(settings, SandboxConfig() if settings.uses_sandbox else None)

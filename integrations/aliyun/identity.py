@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from integrations.minimize import MinimizedRequest
     from integrations.policy import Operation
     from models.attempts import Attempt
+    from models.disclosures import Disclosure
 
 __all__ = ["AliyunIdentity", "CheckedIdentity", "IdentityVerdict"]
 
@@ -71,13 +72,13 @@ class AliyunIdentity:
             True: gate.policy.operation("aliyun.identity.three_factor"),
         }
 
-    def permit(self, attempt: Attempt, *, with_phone: bool) -> None:
-        """Pass if a check may be made for the attempt; nothing is sent.
+    def permit(self, attempt: Attempt, *, with_phone: bool) -> Disclosure:
+        """The disclosure that a check would be, if it may be made for the attempt; none is made.
 
         Raises:
             DeniedError: No, for the reason that the ledger records.
         """
-        self._gate.permit(self._minimized(attempt, with_phone=with_phone), attempt=attempt)
+        return self._gate.permit(self._minimized(attempt, with_phone=with_phone), attempt=attempt)
 
     def check(self, attempt: Attempt, *, with_phone: bool) -> CheckedIdentity:
         """Ask once.

@@ -299,3 +299,22 @@ def test_a_job_can_be_kept_in_a_cache() -> None:
     assert pickle.loads(pickle.dumps(job)) == job
     assert hash(job) == hash(pickle.loads(pickle.dumps(job)))
     assert json.dumps(dict(job.result)) == '{"biz_id": "1"}'
+
+
+def test_a_real_name_check_is_handed_in_both_ways(gateway: Gateway) -> None:
+    person: dict[str, Any] = {
+        "name": "张三",
+        "id_number": "999999199001010091",
+        "purpose": "query",
+        "order_no": "ZJJ-1",
+        "consent_ref": "consent-1",
+    }
+    with zjj.Client(gateway.url, gateway.api_key) as client:
+        first = client.identity_checks.start(**person, idempotency_key="check-1")
+
+    async def again() -> zjj.Job:
+        async with zjj.AsyncClient(gateway.url, gateway.api_key) as client:
+            return await client.identity_checks.start(**person, idempotency_key="check-1")
+
+    second = asyncio.run(again())
+    assert (first.kind, second.id, second.repeated) == ("identity_check", first.id, True)

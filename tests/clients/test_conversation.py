@@ -16,6 +16,7 @@ from zjj._conversation import (
     Pause,
     Reply,
     Request,
+    check_identity,
     get_job,
     send_sms_code,
     wait_for_job,
@@ -202,3 +203,13 @@ def test_whatever_answers_the_caller_gets_a_job_or_an_error_of_the_tree(
 ) -> None:
     outcome, _, _ = hold(sending(attempts=2), Reply(status, {}, body))
     assert isinstance(outcome, (zjj.Job, zjj.ZjjError))
+
+
+def test_a_real_name_check_says_what_it_was_given_and_nothing_else() -> None:
+    body = {"name": "张三", "id_number": "999999199001010091", "phone": None}
+    conversation = check_identity(body, idempotency_key="key", attempts=1)
+    job, (request,), _ = hold(conversation, ACCEPTED)
+    assert isinstance(job, zjj.Job)
+    assert (request.method, request.path) == ("POST", "/v1/identity-checks")
+    assert json.loads(request.content or b"") == {"name": "张三", "id_number": body["id_number"]}
+    assert "张三" not in repr(request)

@@ -511,3 +511,22 @@ def test_jobs_that_follow_stand_or_fall_with_the_settle(
     _settle(engine, ledger, a_settlement(lost, new_jobs=(following["lost"],)))
     stored = {row.id for row in all_rows(engine, jobs) if row.queue == "bulk"}
     assert stored == {following["claimed"].id}
+
+
+@pytest.mark.parametrize(
+    ("event", "rescued", "kept"),
+    [
+        (Event.SUCCEED, False, False),
+        (Event.FAIL, False, False),
+        (Event.LOSE, False, False),
+        (Event.LOSE, True, False),
+        (Event.RETRY, False, True),
+    ],
+)
+def test_a_job_that_forgets_keeps_its_payload_only_while_there_is_something_to_do(
+    engine: Engine, ledger: LedgerWriter, event: Event, rescued: bool, kept: bool
+) -> None:
+    claimed = claim_new(engine, forgets=True)
+    assert _settle(engine, ledger, a_settlement(claimed, event, rescued=rescued))
+    (row,) = all_rows(engine, jobs)
+    assert (row.sealed is not None) is kept

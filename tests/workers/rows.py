@@ -17,6 +17,7 @@ from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from models.tables import jobs
 from tasks import SmsCode
+from tasks.payload import Payload
 from tasks.preparation import Preparation
 
 __all__ = ["KEYS", "PSEUDONYM_KEY", "a_code", "read_job", "store_job"]
@@ -30,12 +31,18 @@ def a_code(phone: str = "16400001234") -> SmsCode:
     return SmsCode(phone=Phone(phone), code=VerificationCode("246810"), scene="register")
 
 
-def store_job(engine: Engine, *, run_at: dt.datetime | None = None, **columns: Any) -> str:
-    """Store a job, then set some of its columns; returns its id."""
+def store_job(
+    engine: Engine,
+    *,
+    payload: Payload | None = None,
+    run_at: dt.datetime | None = None,
+    **columns: Any,
+) -> str:
+    """Store a job (a code, unless another payload is given), set some columns; returns its id."""
     preparation = Preparation(
         Sealer(engine, KEYS), Pseudonyms(PSEUDONYM_KEY), policy_version=load_policy().version
     )
-    job = preparation.prepare(a_code(), backend="test", run_at=run_at)
+    job = preparation.prepare(payload or a_code(), backend="test", run_at=run_at)
     with writing(engine) as connection:
         insert_jobs(connection, [job])
         if columns:

@@ -42,6 +42,7 @@ from tasks.roads import may_go_elsewhere, most_hopeful
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, store_job
 from workers.circuits import Circuits
 from workers.execution import Execution
+from workers.identities import open_identity_checks
 from workers.maintenance import Reconciler
 from workers.outlet import Integrations
 from workers.settings import load_settings
@@ -80,6 +81,7 @@ class World:
         integrations = Integrations(
             sms_roads=open_sms_roads(gate, settings),
             webhooks=BackendWebhooks(gate, Endpoints(self.engine, KEYS), OwnHosts()),
+            identities=open_identity_checks(gate, self.engine, settings),
             gate=gate,
         )
         self.circuits = Circuits(self.engine, commits, gate.policy, moment=0.0)

@@ -10,7 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 from models.api_keys import ApiKeys
 from workers.consents import Consents
 from workers.gateway import consents as consent_routes
-from workers.gateway import health, jobs, sms_codes
+from workers.gateway import health, identity_checks, jobs, sms_codes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
 from workers.gateway.problems import handle_problems
@@ -61,7 +61,7 @@ def create_gateway(
     app.state.dependencies = tuple(dependencies)
     app.add_middleware(Edge)
     handle_problems(app)
-    for routes in (sms_codes, jobs, consent_routes, health):
+    for routes in (sms_codes, identity_checks, jobs, consent_routes, health):
         app.include_router(routes.router)
     describe(app)
     return app

@@ -1,4 +1,4 @@
-"""Forgets on time: keys of past buckets, long settled jobs, workers that are gone."""
+"""Forgets on time: keys of past buckets, verdicts, long settled jobs, workers that are gone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from models.clock import Clock, utc_now
 from models.database import writing
+from models.identities import prune_verdicts
 from models.sealing import Sealer
 from models.upkeep import destroy_past_buckets, prune_jobs, prune_workers
 
@@ -24,9 +25,17 @@ class Pruner:
     name = "pruner"
     interval = 60.0
 
-    def __init__(self, engine: Engine, sealer: Sealer, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sealer: Sealer,
+        *,
+        verdicts_kept: dt.timedelta = dt.timedelta(days=30),
+        clock: Clock = utc_now,
+    ) -> None:
         self._engine = engine
         self._sealer = sealer
+        self._verdicts_kept = verdicts_kept
         self._clock = clock
 
     def round(self) -> int:
@@ -38,5 +47,6 @@ class Pruner:
             self._sealer.forget(bucket)
         with writing(self._engine) as connection:
             pruned = prune_jobs(connection, settled_before=now - _JOBS_KEPT)
+            pruned += prune_verdicts(connection, before=now - self._verdicts_kept)
             gone = prune_workers(connection, silent_since=now - _WORKERS_KEPT)
         return len(buckets) + pruned + gone

@@ -18,10 +18,13 @@ from pathlib import Path
 
 from integrations.policy import Policy
 from integrations.sandbox.faults import Fault
+from models.clock import utc_now
 from models.pii import Phone
 from models.states import SETTLED, State
+from tasks.payload import Payload
 from tasks.registry import TASKS
 from tasks.task import Task
+from workers.consents import Agreement
 from workers.proofs.house import House, await_
 from workers.proofs.lab import cell_faults
 from workers.proofs.people import Person, made_up_payload
@@ -153,7 +156,11 @@ class _Sweep:
     def replay(self) -> Iterator[str]:
         """Have what failed done again."""
         views = map(self._house.entrance.service.find, self._people)
-        failed = [view.id for view in views if view and view.state is State.FAILED]
+        failed = [
+            view.id
+            for view in views
+            if view and view.state is State.FAILED and not TASKS[view.kind].forgets
+        ]
         words = ("--reason", "proof of the canaries", "--json", "--even-if-sent")
         if not failed:
             yield "no job has failed, so none can be replayed"
@@ -219,8 +226,26 @@ class _Sweep:
     def _enqueue(self, task: Task) -> str:
         person = Person(self._code)
         payload = made_up_payload(task.payload, person)
+        self._agree(task, payload, person)
         key = f"key-{secrets.token_hex(8)}"
         job = self._house.entrance.service.enqueue(payload, backend="proof", idempotency_key=key)
         self._people[job.id] = person
         self._others.append(Value("idempotency key", key))
         return job.id
+
+    def _agree(self, task: Task, payload: Payload, person: Person) -> None:
+        """Record the consent that the payload names."""
+        purposes = {self._policy.operation(name).purpose for name in task.operations}
+        if "consent_ref" not in payload.held():
+            return
+        for purpose in purposes:
+            basis = self._policy.purposes[purpose].basis
+            if basis.consent != "none":
+                agreement = Agreement(
+                    ref=person.consent,
+                    kind=basis.consent,
+                    purpose=purpose,
+                    user=person.user,
+                    granted_at=utc_now(),
+                )
+                self._house.entrance.consents.record(agreement, backend="proof")

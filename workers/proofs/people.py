@@ -51,6 +51,8 @@ class Person:
             LoginToken: f"login{token(10)}",
         }
         self.user = f"user-{token(8)}"
+        self.consent = f"agreed-{token(8)}"
+        """The backend's name for what the person has agreed to; not about the person."""
         self.address = f"山东省济南市{''.join(secrets.choice(_RARE) for _ in range(5))}路7号"
         self.ip = f"192.0.2.{secrets.randbelow(100) + 100}"
 
@@ -119,6 +121,8 @@ def made_up_payload(kind: type[Payload], person: Person) -> Payload:
 def _made_up(annotation: Any, name: str, kind: type[Payload], person: Person) -> object:
     if isinstance(annotation, type) and issubclass(annotation, Personal):
         return person.value(annotation)
+    if name.endswith("_ref"):
+        return person.consent
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return parts[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,14 @@ def try_everything(gateway: Gateway, folder: Path, examples: int) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {gateway.api_key}", "--checks", "all"]
     command += [f"--max-examples={examples}", "--no-color"]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "SCHEMATHESIS_HOOKS": "tests.workers.gateway.formats",
+    }
+    run = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-1000:]
     paths = httpx.get(f"{gateway.url}/openapi.json", trust_env=False).json()["paths"]
     assert f"Tested: {sum(map(len, paths.values()))}\n" in run.stdout

@@ -19,6 +19,7 @@ from zjj._conversation import (
     Pause,
     Reply,
     Request,
+    check_identity,
     get_job,
     send_sms_code,
     wait_for_job,
@@ -63,6 +64,7 @@ class Client:
         settings = _settings(base_url, api_key, timeout=timeout, verify=verify)
         self._http = httpx.Client(**settings)
         self.sms_codes = SmsCodes(self._run, attempts)
+        self.identity_checks = IdentityChecks(self._run, attempts)
         self.jobs = Jobs(self._run, attempts)
 
     def __repr__(self) -> str:
@@ -114,6 +116,7 @@ class AsyncClient:
         settings = _settings(base_url, api_key, timeout=timeout, verify=verify)
         self._http = httpx.AsyncClient(**settings)
         self.sms_codes = AsyncSmsCodes(self._run, attempts)
+        self.identity_checks = AsyncIdentityChecks(self._run, attempts)
         self.jobs = AsyncJobs(self._run, attempts)
 
     def __repr__(self) -> str:
@@ -197,6 +200,70 @@ class SmsCodes:
         )
 
 
+class IdentityChecks:
+    """``client.identity_checks``."""
+
+    def __init__(self, run: Callable[[Conversation], Job], attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    def start(  # noqa: PLR0913 - each is a field of the request
+        self,
+        *,
+        name: str,
+        id_number: str,
+        purpose: str,
+        consent_ref: str,
+        product_ref: str | None = None,
+        order_no: str | None = None,
+        phone: str | None = None,
+        phone_verified: bool | None = None,
+        guardian_ref: str | None = None,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Have a real name checked; the verdict stands in ``job.result`` once it is settled.
+
+        Args:
+            name: As on the identity card.
+            id_number: 18 characters.
+            purpose: ``restricted_goods`` (needs ``product_ref``), ``certification`` or ``query``
+                (need ``order_no``).
+            consent_ref: The separate consent that you have recorded.
+            product_ref: Which product demands a real name; never leaves the company.
+            order_no: Never leaves the company.
+            phone: Where it must be this person's as well.
+            phone_verified: True if that is known already; the phone is then not checked.
+            guardian_ref: A guardian's consent, for a person under 14.
+            user: Your own opaque id for the person; never leaves the company.
+            idempotency_key: As for :meth:`SmsCodes.send`.
+
+        Raises:
+            InvalidRequestError: A field is wrong; nothing was stored.
+            ConflictError: The key was used for something else.
+            AuthenticationError: The API key is not accepted.
+            RetryError: Not accepted now; ``error.idempotency_key`` is the key to use again.
+        """
+        return self._run(
+            check_identity(
+                {
+                    "name": name,
+                    "id_number": id_number,
+                    "purpose": purpose,
+                    "consent_ref": consent_ref,
+                    "product_ref": product_ref,
+                    "order_no": order_no,
+                    "phone": phone,
+                    "phone_verified": phone_verified,
+                    "guardian_ref": guardian_ref,
+                    "user": user,
+                },
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+
 class Jobs:
     """``client.jobs``."""
 
@@ -250,6 +317,49 @@ class AsyncSmsCodes:
                 code=code,
                 scene=scene,
                 user=user,
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+
+class AsyncIdentityChecks:
+    """``client.identity_checks``."""
+
+    def __init__(self, run: Callable[[Conversation], Awaitable[Job]], attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    async def start(  # noqa: PLR0913 - as above
+        self,
+        *,
+        name: str,
+        id_number: str,
+        purpose: str,
+        consent_ref: str,
+        product_ref: str | None = None,
+        order_no: str | None = None,
+        phone: str | None = None,
+        phone_verified: bool | None = None,
+        guardian_ref: str | None = None,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """As :meth:`IdentityChecks.start`."""
+        return await self._run(
+            check_identity(
+                {
+                    "name": name,
+                    "id_number": id_number,
+                    "purpose": purpose,
+                    "consent_ref": consent_ref,
+                    "product_ref": product_ref,
+                    "order_no": order_no,
+                    "phone": phone,
+                    "phone_verified": phone_verified,
+                    "guardian_ref": guardian_ref,
+                    "user": user,
+                },
                 idempotency_key=idempotency_key,
                 attempts=self._attempts,
             )

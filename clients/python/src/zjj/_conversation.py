@@ -35,6 +35,7 @@ __all__ = [
     "Pause",
     "Reply",
     "Request",
+    "check_identity",
     "get_job",
     "send_sms_code",
     "wait_for_job",
@@ -100,15 +101,28 @@ def send_sms_code(
     attempts: int,
 ) -> Conversation:
     """Ask for one code to be sent; every repetition carries the same key."""
+    body = {"phone": phone, "code": code, "scene": scene, "user": user}
+    return _hand_in("/v1/sms-codes", body, idempotency_key, attempts)
+
+
+def check_identity(
+    body: Mapping[str, object], *, idempotency_key: str | None, attempts: int
+) -> Conversation:
+    """Ask whether a name and an identity number belong together."""
+    return _hand_in("/v1/identity-checks", body, idempotency_key, attempts)
+
+
+def _hand_in(
+    path: str, fields: Mapping[str, object], idempotency_key: str | None, attempts: int
+) -> Conversation:
+    """Enqueue a job; fields that are None are left out."""
     key = str(uuid4()) if idempotency_key is None else idempotency_key
     if not re.fullmatch(r"[!-~]{1,255}", key):
         raise _invalid("idempotency_key", "must be 1 to 255 visible ASCII characters")
-    body = {"phone": phone, "code": code, "scene": scene}
-    if user is not None:
-        body["user"] = user
+    body = {name: value for name, value in fields.items() if value is not None}
     request = Request(
         method="POST",
-        path="/v1/sms-codes",
+        path=path,
         headers={"Content-Type": "application/json", "Idempotency-Key": key},
         content=json.dumps(body).encode("ascii"),
     )

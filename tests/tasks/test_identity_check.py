@@ -1,0 +1,97 @@
+"""What a real-name check may say, before anything of it is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from models.pii import IdNumber, Phone, RealName
+from tasks import IdentityCheck
+from tasks.identity_check import IDENTITY_CHECK
+
+
+def a_check(**changes: Any) -> IdentityCheck:
+    fields: dict[str, Any] = {
+        "name": RealName("张三"),
+        "id_number": IdNumber("99999919900101018X"),
+        "purpose": "restricted_goods",
+        "product_ref": "gold-bar-1",
+        "consent_ref": "consent-1",
+        "user": "u-17",
+        **changes,
+    }
+    return IdentityCheck.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "missing"),
+    [("restricted_goods", "product_ref"), ("certification", "order_no"), ("query", "order_no")],
+)
+def test_each_purpose_names_what_it_is_for(purpose: str, missing: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        a_check(purpose=purpose, product_ref=None, order_no=None)
+    assert missing in caught.value.errors()[0]["msg"]
+    assert a_check(purpose=purpose, **{"product_ref": None, missing: "ZJJ-1"}).purpose == purpose
+
+
+def test_a_purpose_that_the_policy_does_not_have_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        a_check(purpose="marketing")
+
+
+def test_without_a_consent_there_is_no_check() -> None:
+    with pytest.raises(ValidationError) as caught:
+        a_check(consent_ref=None)
+    assert caught.value.errors()[0]["loc"] == ("consent_ref",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "with_phone"),
+    [
+        ({}, False),
+        ({"phone": Phone("16400001234")}, True),
+        ({"phone": Phone("16400001234"), "phone_verified": True}, False),
+        ({"phone_verified": True}, False),
+    ],
+)
+def test_the_phone_is_a_factor_only_while_nobody_has_verified_it(
+    changes: dict[str, Any], with_phone: bool
+) -> None:
+    assert a_check(**changes).with_phone is with_phone
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "999999199001010181",  # check digit
+        "999999199002300015",  # 30 February
+        "999999199013010013",  # month 13
+        "99999929900101018X",  # not born yet
+        "99999917900101018X",  # too old to live
+        "99999919900101018",
+        "99999919900101018X\n",
+    ],
+)
+def test_a_wrong_number_never_becomes_a_job(number: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        a_check(id_number=number)
+    assert number.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Zhang San", "张", "张3", "张·", "·张三", "张 三", "张" * 31])
+def test_a_name_that_no_card_bears_never_becomes_a_job(name: str) -> None:
+    with pytest.raises(ValidationError):
+        a_check(name=name)
+
+
+def test_a_name_with_a_dot_is_a_name() -> None:
+    assert a_check(name="阿卜杜拉•买买提").name == RealName("阿卜杜拉·买买提")
+
+
+def test_its_payload_is_forgotten_at_every_end_and_its_backend_is_told() -> None:
+    assert IDENTITY_CHECK.forgets
+    assert IDENTITY_CHECK.announces
+    assert IDENTITY_CHECK.retry.attempts == 2, "at most one retry"
+    assert IDENTITY_CHECK.reconcile is None, "nobody can be asked about a lost verdict"

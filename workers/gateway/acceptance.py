@@ -1,0 +1,66 @@
+"""Accepting a job: what every route that enqueues answers, and how it describes that."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Header, Request, Response
+
+from models.jobs import EnqueuedJob
+from tasks.payload import Payload
+from workers.gateway.problems import Kind, problem_responses
+from workers.service import JobService
+
+__all__ = ["IdempotencyKey", "accept", "acceptance"]
+
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[!-~]+$",
+        description="Names this request, best a random UUID. Repeat the request with the same "
+        "key after a lost reply: the same job answers and nothing is done twice.",
+    ),
+]
+
+
+def acceptance() -> dict[int | str, dict[str, Any]]:
+    """The replies of a route that enqueues, in the form of FastAPI's ``responses``."""
+    return {
+        202: {
+            "description": "Accepted: the job is stored and will run.",
+            "headers": {
+                "Location": {
+                    "description": "Where the job can be read.",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": "^/v1/jobs/[0-9a-f]{32}$"},
+                },
+                "Idempotency-Result": {
+                    "description": "`created`: this request made the job. "
+                    "`repeated`: the key was known, this is the job it made then.",
+                    "required": True,
+                    "schema": {"type": "string", "enum": ["created", "repeated"]},
+                },
+            },
+        },
+        **problem_responses(Kind.UNAUTHENTICATED, Kind.CONFLICT, Kind.INVALID, Kind.UNAVAILABLE),
+    }
+
+
+async def accept(
+    payload: Payload,
+    *,
+    backend: str,
+    idempotency_key: str,
+    service: JobService,
+    request: Request,
+    response: Response,
+) -> EnqueuedJob:
+    """Store a job and say where it can be read."""
+    job = await service.enqueue_async(payload, backend=backend, idempotency_key=idempotency_key)
+    request.state.job_id = job.id
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Idempotency-Result"] = "created" if job.created else "repeated"
+    return job

@@ -1,0 +1,166 @@
+"""Real-name checks with a memory: what is known already is answered without a disclosure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from integrations.aliyun import AliyunIdentity, CheckedIdentity
+from integrations.aliyun.identity_codes import PERSON_THROTTLED
+from models.clock import Clock, utc_now
+from models.consents import obstacle
+from models.errors import DatabaseUnavailable, GiveUpError
+from models.identities import (
+    IdentityRecord,
+    KeepVerdict,
+    Questions,
+    find_verdict,
+    questions_about,
+)
+from models.pseudonyms import Pseudonyms
+from workers.settings import Settings
+from workers.sms_outlet import aliyun_credentials
+
+if TYPE_CHECKING:
+    from integrations.gate import Gate
+    from models.attempts import Attempt
+
+__all__ = ["IdentityChecks", "IdentityRules", "open_identity_checks"]
+
+_DAY = dt.timedelta(days=1)
+_RECIPIENT = "aliyun_identity"
+_FACTORS = ("name", "id_number")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRules:
+    """What the company has decided about real-name checks."""
+
+    valid: dt.timedelta
+    """For so long a verdict answers the same question again."""
+    daily: int
+    """Disclosures about one person in any 24 hours."""
+
+
+class IdentityChecks:
+    """Asks Aliyun, unless the answer is on record or the person was asked about too often."""
+
+    def __init__(
+        self,
+        provider: AliyunIdentity,
+        engine: Engine,
+        pseudonyms: Pseudonyms,
+        rules: IdentityRules,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._provider = provider
+        self._engine = engine
+        self._pseudonyms = pseudonyms
+        self._rules = rules
+        self._clock = clock
+
+    def remembered(self, attempt: Attempt, *, with_phone: bool) -> IdentityRecord | None:
+        """The verdict on record for exactly these fields, if it is still valid.
+
+        None also where a disclosure would be withheld: without a consent that stands, no answer.
+
+        Raises:
+            DeniedError: A disclosure would be denied now.
+            DatabaseUnavailable: Nobody knows; nothing was sent.
+        """
+        permitted = self._provider.permit(attempt, with_phone=with_phone)
+        fingerprint = self._fingerprint(attempt, with_phone=with_phone)
+        try:
+            with self._engine.connect() as connection:
+                reason = obstacle(
+                    connection,
+                    permitted.demands,
+                    job_id=permitted.job_id,
+                    subject=permitted.subject,
+                    purpose=permitted.purpose,
+                    policy_version=permitted.policy_version,
+                )
+                if reason is not None:
+                    # The gate will refuse for the same reason, and put that on record.
+                    return None
+                return find_verdict(
+                    connection, fingerprint, since=self._clock() - self._rules.valid
+                )
+        except DBAPIError as error:
+            raise _away(error) from None
+
+    def check(self, attempt: Attempt, *, with_phone: bool) -> CheckedIdentity:
+        """Ask Aliyun once.
+
+        Raises:
+            GiveUpError: Enough was asked about this person today, by us or in Aliyun's eyes.
+            ZjjError: As :meth:`integrations.aliyun.AliyunIdentity.check`.
+        """
+        questions = self._questions(attempt)
+        if questions.answered_with:
+            raise GiveUpError(
+                "Aliyun wants to hear nothing more about this person today",
+                code="identity.person_throttled",
+            )
+        if questions.asked >= self._rules.daily:
+            raise GiveUpError("this person was checked often enough", code="identity.daily_limit")
+        return self._provider.check(attempt, with_phone=with_phone)
+
+    def keep(self, attempt: Attempt, checked: CheckedIdentity, *, with_phone: bool) -> KeepVerdict:
+        """What of a verdict stays, to be stored with the settle."""
+        return KeepVerdict(
+            IdentityRecord(
+                fingerprint=self._fingerprint(attempt, with_phone=with_phone),
+                verdict=checked.verdict,
+                at=self._clock(),
+                subject=attempt.subject or "",
+                backend=attempt.backend,
+                consent_ref=attempt.consent_ref or "",
+                provider_request_id=checked.provider_request_id,
+                job_id=attempt.job_id,
+            )
+        )
+
+    def _questions(self, attempt: Attempt) -> Questions:
+        try:
+            with self._engine.connect() as connection:
+                return questions_about(
+                    connection,
+                    attempt.subject or "",
+                    _RECIPIENT,
+                    code=PERSON_THROTTLED,
+                    since=self._clock() - _DAY,
+                )
+        except DBAPIError as error:
+            raise _away(error) from None
+
+    def _fingerprint(self, attempt: Attempt, *, with_phone: bool) -> str:
+        factors = (*_FACTORS, "phone") if with_phone else _FACTORS
+        held = {name: attempt.held[name] for name in factors}
+        return self._pseudonyms.fingerprint("identity verdict", held)
+
+
+def open_identity_checks(gate: Gate, engine: Engine, settings: Settings) -> IdentityChecks:
+    """Assemble them from settings.
+
+    Raises:
+        ConfigurationError: A credential is missing, or the policy lacks the operations.
+    """
+    return IdentityChecks(
+        AliyunIdentity(gate, aliyun_credentials(settings)),
+        engine,
+        Pseudonyms(settings.pseudonym),
+        IdentityRules(
+            valid=dt.timedelta(days=settings.identity_valid_days),
+            daily=settings.identity_daily_limit,
+        ),
+    )
+
+
+def _away(error: DBAPIError) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"the database does not answer ({type(error.orig).__name__})")
