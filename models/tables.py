@@ -564,3 +564,32 @@ identity_verdicts = Table(
     Column("job_id", _Id, nullable=False),
     Index("ix_identity_verdicts_consent", "backend", "consent_ref"),
 )
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("reference", _Id, primary_key=True),
+    Column("job_id", _Id, nullable=False),
+    Column("backend", String(64), nullable=False),
+    Column("road", String(32), nullable=False),
+    Column("scene", String(32), nullable=False),
+    Column("subject", _Digest, nullable=False),
+    Column("biz_id", _Code),
+    Column("state", String(16), nullable=False),
+    Column("reason", _Code),
+    Column("provider_code", _Code),
+    Column("source", String(16)),
+    Column("seconds", Float),
+    Column("accepted_at", UtcDateTime, nullable=False, index=True),
+    Column("settled_at", UtcDateTime),
+    Column("sealed", LargeBinary),
+    Column("bucket", String(10)),
+    Column("ask_at", UtcDateTime),
+)
+_undecided = deliveries.c.state == "accepted"
+Index(
+    "ix_deliveries_ask_at",
+    deliveries.c.ask_at,
+    postgresql_where=_undecided,
+    sqlite_where=_undecided,
+)

@@ -9,13 +9,14 @@ from tasks.identity_check import IDENTITY_CHECK
 from tasks.payload import Payload
 from tasks.sms_code import SMS_CODE
 from tasks.sms_code_check import SMS_CODE_CHECK
+from tasks.sms_report import SMS_REPORT
 from tasks.task import Task, UnknownKind
 from tasks.webhook import WEBHOOK
 
 __all__ = ["TASKS", "task_for", "task_named"]
 
 TASKS: Mapping[str, Task] = MappingProxyType(
-    {task.kind: task for task in (SMS_CODE, SMS_CODE_CHECK, IDENTITY_CHECK, WEBHOOK)}
+    {task.kind: task for task in (SMS_CODE, SMS_CODE_CHECK, IDENTITY_CHECK, SMS_REPORT, WEBHOOK)}
 )
 
 

@@ -19,7 +19,7 @@ from tasks.task import Context, Task
 if TYPE_CHECKING:
     from models.attempts import Attempt
 
-__all__ = ["ROADS", "SMS_CODE", "Scene", "SmsCode"]
+__all__ = ["ROADS", "SMS_CODE", "Scene", "SmsCode", "days_of"]
 
 Scene = Literal["register", "login", "reset_password", "bind_phone", "change_phone"]
 
@@ -72,10 +72,15 @@ _MIDNIGHT = dt.timedelta(minutes=2)
 """So close to it a text may stand under either day."""
 
 
+def days_of(sent_at: dt.datetime) -> list[dt.date]:
+    """The days under which Aliyun may have filed a text that was sent then."""
+    moment = sent_at.astimezone(_BEIJING)
+    return sorted({(moment - _MIDNIGHT).date(), (moment + _MIDNIGHT).date()})
+
+
 def _ask(_payload: SmsCode, attempt: Attempt, context: Context, sent_at: dt.datetime) -> Outcome:
     """Look the text up by its reference; what is not found may still be on its way."""
-    moment = sent_at.astimezone(_BEIJING)
-    for day in sorted({(moment - _MIDNIGHT).date(), (moment + _MIDNIGHT).date()}):
+    for day in days_of(sent_at):
         found = context.sms.query_send(attempt, day)
         if found.state in {"delivered", "waiting"}:
             return Outcome(

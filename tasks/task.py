@@ -50,8 +50,10 @@ class SmsSender(Protocol):
     def send_code(self, attempt: Attempt) -> Receipt:
         """Send the code that the attempt holds, or raise from the error tree."""
 
-    def query_send(self, attempt: Attempt, sent_on: dt.date) -> Delivery:
-        """What became of the text that was sent under the attempt's reference on that day."""
+    def query_send(
+        self, attempt: Attempt, sent_on: dt.date, *, reference: str | None = None
+    ) -> Delivery:
+        """What became of the text that was sent on that day under a reference, or the attempt's."""
 
 
 class CodeProvider(Protocol):

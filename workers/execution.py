@@ -77,7 +77,7 @@ class Execution:
         self._sealer = sealer
         self._context = context
         self._circuits = circuits
-        self._roads = Roads(commits, circuits)
+        self._roads = Roads(commits, circuits, sealer, clock=clock)
         self._clock = clock
         self._active: Counter[str] = Counter()
         self._lock = threading.Lock()

@@ -40,6 +40,7 @@ from workers.logs import get_logger
 from workers.maintenance import (
     Expirer,
     Herald,
+    Inquirer,
     Pruner,
     Reconciler,
     Redispatcher,
@@ -166,6 +167,7 @@ class WorkerProcess:
                 Redispatcher(self._engine, self._dispatcher, queues),
                 Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id),
                 Expirer(self._engine),
+                Inquirer(self._engine, sealer, preparation, self._dispatcher),
                 Herald(self._engine, announcer, self._dispatcher),
                 Pruner(
                     self._engine,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from models.attempts import Attempt
+from models.clock import Clock, utc_now
 from models.codes import OURS, hand_over
+from models.deliveries import ASKING_ENDS, NewDelivery, delivery_identity, write_deliveries
 from models.errors import ConfigurationError, ZjjError
 from models.group_commit import GroupCommit, Transaction
+from models.sealing import Sealer, bucket_of
 from tasks.outcomes import Outcome, outcome_of
 from tasks.payload import Payload
 from tasks.roads import Road, in_order, may_go_elsewhere, most_hopeful
@@ -20,13 +24,20 @@ __all__ = ["Roads"]
 
 _log = get_logger()
 
+_FIRST_QUESTION = dt.timedelta(minutes=2)
+"""Receipts come within seconds, and are repeated after one minute."""
+
 
 class Roads:
     """Sends jobs of tasks that have several roads; for all threads of a worker."""
 
-    def __init__(self, commits: GroupCommit, circuits: Circuits) -> None:
+    def __init__(
+        self, commits: GroupCommit, circuits: Circuits, sealer: Sealer, *, clock: Clock = utc_now
+    ) -> None:
         self._commits = commits
         self._circuits = circuits
+        self._sealer = sealer
+        self._clock = clock
 
     def take(self, task: Task, payload: Payload, attempt: Attempt, context: Context) -> Outcome:
         """Do a job on the first road that will have it.
@@ -45,6 +56,7 @@ class Roads:
                 refusals.append(error)
             else:
                 if outcome is not None:
+                    self._remember(task, road, attempt, outcome)
                     return _told(outcome, road, refusals)
         if not refusals:
             raise ConfigurationError("no road of ZJJ_SMS_ROADS can take a code that is brought")
@@ -75,6 +87,32 @@ class Roads:
             return True
         handed = self._commits.run(_hand_over, _HandOver(attempt.job_id, road.checked_by))
         return handed or not road.makes_codes
+
+    def _remember(self, task: Task, road: Road, attempt: Attempt, outcome: Outcome) -> None:
+        """Begin to follow an accepted text; nothing waits for it, and the job stands without."""
+        now = self._clock()
+        asks = not set(task.asks_about).isdisjoint(road.operations)
+        bucket = bucket_of(now + ASKING_ENDS) if asks else None
+        delivery = NewDelivery(
+            reference=attempt.reference,
+            job_id=attempt.job_id,
+            backend=attempt.backend,
+            road=road.name,
+            scene=str(attempt.held["scene"]),
+            subject=attempt.subject or "",
+            biz_id=outcome.result.get("biz_id"),
+            accepted_at=now,
+            sealed=self._sealer.seal(
+                {"phone": attempt.held["phone"]},
+                identity=delivery_identity(attempt.reference),
+                bucket=bucket,
+            )
+            if bucket
+            else None,
+            bucket=bucket,
+            ask_at=now + _FIRST_QUESTION if asks else None,
+        )
+        self._commits.submit(write_deliveries, delivery)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from integrations.aliyun.codes import fault
+from integrations.aliyun.receipts import journey, reason_of
 from integrations.aliyun.signing import AliyunCredentials, signer
 from integrations.receipt import Receipt
 from models.errors import ConfigurationError, RetryError, UnknownOutcomeError
@@ -62,6 +63,13 @@ class Delivery:
     state: DeliveryState
     provider_code: str | None = None
     """The carrier's code, such as ``DELIVERED`` or ``MOBILE_NOT_ON_SERVICE``."""
+    seconds: float | None = None
+    """From sending to the carrier's report."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why a failed text did not arrive, in our words."""
+        return reason_of(self.provider_code) if self.state is DeliveryState.FAILED else None
 
 
 class AliyunSms:
@@ -130,11 +138,14 @@ class AliyunSms:
             fields={} if biz_id is None else {"biz_id": str(biz_id)},
         )
 
-    def query_send(self, attempt: Attempt, sent_on: dt.date) -> Delivery:
+    def query_send(
+        self, attempt: Attempt, sent_on: dt.date, *, reference: str | None = None
+    ) -> Delivery:
         """Ask what became of a job's text.
 
         Args:
-            attempt: Holds ``phone``; the text is found by its reference.
+            attempt: Holds ``phone``.
+            reference: Of the text; default: the attempt's own.
             sent_on: The day in Beijing (:data:`BEIJING`) on which it was sent, at most 30 days
                 ago. A text sent around midnight there may stand under either day.
 
@@ -147,9 +158,11 @@ class AliyunSms:
         found: dict[DeliveryState, Delivery] = {}
         for row in self._rows(attempt, sent_on):
             state = _BY_STATUS.get(str(row.get("SendStatus")))
-            if row.get("OutId") == attempt.reference and state is not None:
+            if row.get("OutId") == (reference or attempt.reference) and state is not None:
                 code = row.get("ErrCode")
-                found.setdefault(state, Delivery(state, None if code is None else str(code)))
+                seconds = journey(row.get("SendDate"), row.get("ReceiveDate"))
+                told = Delivery(state, None if code is None else str(code), seconds)
+                found.setdefault(state, told)
         decisive = (found[state] for state in _BY_STATUS.values() if state in found)
         return next(decisive, Delivery(DeliveryState.NOT_FOUND))
 

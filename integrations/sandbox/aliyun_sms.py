@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from integrations.sandbox.acs3 import Refusal
 from integrations.sandbox.frequency import Frequency, Limit
+from integrations.sandbox.receipts import ReceiptPusher
 from integrations.sandbox.rpc import RpcProvider, need
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class AliyunSmsProvider(RpcProvider):
 
     def __init__(self, config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(config, clock=clock)
+        self.receipts = ReceiptPusher(
+            config.receipt_url, repeats=config.receipt_repeats, scale=config.receipt_scale
+        )
         self.limits = config.limits
         self.delivery_seconds = config.delivery_seconds
         self._per_sign = Frequency(
@@ -88,6 +92,10 @@ class AliyunSmsProvider(RpcProvider):
     def reset(self) -> None:
         """Forget texts, limits and nonces; settings as configured."""
         super().reset()
+        self.receipts.clear()
+        self.receipts.url = self._config.receipt_url
+        self.receipts.repeats = self._config.receipt_repeats
+        self.receipts.scale = self._config.receipt_scale
         self.limits = self._config.limits
         self.delivery_seconds = self._config.delivery_seconds
         self._messages.clear()
@@ -150,6 +158,7 @@ class AliyunSmsProvider(RpcProvider):
             )
         for sign, message in taken:
             self._messages[message.number].append(message)
+            self.receipts.add(self._receipt(message), seconds=self.delivery_seconds)
             if self.limits and template is not None and template.kind == "code":
                 self._per_sign.count((message.number, sign))
                 self._per_number.count(message.number)
@@ -186,6 +195,22 @@ class AliyunSmsProvider(RpcProvider):
         return {
             "TotalCount": str(len(found)),
             "SmsSendDetailDTOs": {"SmsSendDetailDTO": [self._detail(item) for item in shown]},
+        }
+
+    def _receipt(self, message: _Message) -> dict[str, Any]:
+        """The same, as it is pushed."""
+        sent = dt.datetime.fromtimestamp(message.at, _BEIJING)
+        reported = sent + dt.timedelta(seconds=self.delivery_seconds)
+        return {
+            "phone_number": message.number,
+            "send_time": sent.strftime(_TIME),
+            "report_time": reported.strftime(_TIME),
+            "success": message.undelivered is None,
+            "err_code": message.undelivered or "DELIVERED",
+            "err_msg": "played by the sandbox",
+            "sms_size": "1",
+            "biz_id": message.biz_id,
+            "out_id": message.out_id or "",
         }
 
     def _detail(self, message: _Message) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["GIFTED_TEMPLATES", "SCENE_TEMPLATES", "AccessKey", "SandboxConfig", "Template"]
+__all__ = [
+    "GIFTED_TEMPLATES",
+    "LOOPBACK",
+    "SCENE_TEMPLATES",
+    "AccessKey",
+    "SandboxConfig",
+    "Template",
+]
 
 SCENE_TEMPLATES = {
     "register": "SMS_164000001",
@@ -18,6 +25,8 @@ SCENE_TEMPLATES = {
     "change_phone": "SMS_164000005",
 }
 """The sandbox's own template for each scene of a code."""
+
+LOOPBACK = r"^http://(?:127\.0\.0\.1|localhost):[0-9]{1,5}/[A-Za-z0-9/_-]*$"
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -105,5 +114,11 @@ class SandboxConfig(_Part):
     """Milliseconds from the last byte of a request to the first of its reply."""
     delivery_seconds: float = Field(default=0, ge=0)
     """Until then a text is still on its way."""
+    receipt_url: str | None = Field(default=None, pattern=LOOPBACK)
+    """Where delivery receipts are pushed to, on this machine."""
+    receipt_repeats: int = Field(default=0, ge=0, le=3)
+    """How often a batch that was taken comes again all the same."""
+    receipt_scale: float = Field(default=1.0, gt=0, le=1)
+    """Shortens the minutes between tries."""
     journal_size: int = Field(default=100_000, ge=1)
     """Requests remembered in detail; they are counted without end."""

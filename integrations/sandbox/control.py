@@ -7,7 +7,9 @@ DELETE /_sandbox/faults      none any more
 GET    /_sandbox/requests    what was seen; ``?reference=`` for one job
 GET    /_sandbox/counters    totals
 GET    /_sandbox/codes       what was texted under ``?reference=``, as a person would read it
-PATCH  /_sandbox/settings    latency_ms, limits, delivery_seconds
+GET    /_sandbox/receipts    how many pushes of delivery receipts were made, and taken
+PATCH  /_sandbox/settings    latency_ms, limits, delivery_seconds, receipt_url, receipt_repeats,
+                             receipt_scale
 POST   /_sandbox/reset       forget everything; settings as they were at the start
 ===========================  =============================================================
 """
@@ -20,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
+from integrations.sandbox.config import LOOPBACK
 from integrations.sandbox.faults import Fault
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ class _Settings(BaseModel):
     latency_ms: float | None = Field(default=None, ge=0)
     limits: bool | None = None
     delivery_seconds: float | None = Field(default=None, ge=0)
+    receipt_url: str | None = Field(default=None, pattern=LOOPBACK)
+    receipt_repeats: int | None = Field(default=None, ge=0, le=3)
+    receipt_scale: float | None = Field(default=None, gt=0, le=1)
 
 
 def control_routes(sandbox: Sandbox, prefix: str) -> Router:
@@ -49,6 +55,7 @@ def control_routes(sandbox: Sandbox, prefix: str) -> Router:
             Route(f"{prefix}/requests", control.list_requests, methods=["GET"]),
             Route(f"{prefix}/counters", control.show_counters, methods=["GET"]),
             Route(f"{prefix}/codes", control.list_codes, methods=["GET"]),
+            Route(f"{prefix}/receipts", control.count_receipts, methods=["GET"]),
             Route(f"{prefix}/settings", control.change_settings, methods=["PATCH"]),
             Route(f"{prefix}/reset", control.reset, methods=["POST"]),
         ]
@@ -91,6 +98,10 @@ class _Control:
         found = [code for provider in providers for code in provider.codes(reference)]
         return JSONResponse({"codes": found})
 
+    async def count_receipts(self, _: Request) -> Response:
+        receipts = self._sandbox.aliyun_sms.receipts
+        return JSONResponse({"pushed": receipts.pushed, "taken": receipts.taken})
+
     async def change_settings(self, request: Request) -> Response:
         try:
             wanted = _Settings.model_validate_json(await request.body())
@@ -103,6 +114,11 @@ class _Control:
             self._sandbox.dypns.limits = wanted.limits
         if wanted.delivery_seconds is not None:
             self._sandbox.aliyun_sms.delivery_seconds = wanted.delivery_seconds
+        receipts = self._sandbox.aliyun_sms.receipts
+        receipts.url = wanted.receipt_url or receipts.url
+        receipts.scale = wanted.receipt_scale or receipts.scale
+        if wanted.receipt_repeats is not None:
+            receipts.repeats = wanted.receipt_repeats
         return Response(status_code=204)
 
     async def reset(self, _: Request) -> Response:

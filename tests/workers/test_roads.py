@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from integrations.backend import BackendWebhooks
 from integrations.destinations import OwnHosts
@@ -36,7 +36,7 @@ from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.pauses import Pause, Scope, list_pauses, pause
 from models.sealing import Sealer
 from models.states import State
-from models.tables import jobs
+from models.tables import deliveries, jobs
 from models.webhooks import Endpoints
 from tasks.roads import may_go_elsewhere, most_hopeful
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, store_job
@@ -146,8 +146,8 @@ class World:
         self.sandbox.faults.add(Fault(**fault))
 
     def close(self) -> None:
-        for close in self._closing:
-            close()
+        while self._closing:
+            self._closing.pop()()
 
 
 @pytest.fixture
@@ -173,6 +173,16 @@ def test_the_order_of_the_roads_is_configuration(world: World) -> None:
     assert world.look(job_id).result["road"] == "aliyun_sms_auth"
     assert world.texts(job_id) == ["aliyun_number_auth"]
     assert world.checker(job_id) == "aliyun_sms_auth"
+
+
+def test_of_the_second_roads_texts_nobody_can_be_asked_so_no_number_is_kept(world: World) -> None:
+    worker = world.worker(*BOTH[::-1])
+    worker.run(world.job())
+    world.close()
+    with world.engine.connect() as connection:
+        row = connection.execute(select(deliveries)).one()
+    assert (row.road, row.state) == ("aliyun_sms_auth", "accepted")
+    assert (row.sealed, row.ask_at) == (None, None)
 
 
 def test_a_code_that_the_backend_brought_cannot_have_the_provider_make_one(world: World) -> None:

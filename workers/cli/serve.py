@@ -28,16 +28,20 @@ def gateway() -> None:
     """Serve the HTTP API for web backends (ZJJ_GATEWAY_HOST, ZJJ_GATEWAY_PORT)."""
     from models.api_keys import ApiKeys
     from models.database import is_current
+    from workers.deliveries import DeliveryReports
     from workers.dispatch import connect_redis
     from workers.egress import lock_network
     from workers.entrance import open_entrance
     from workers.gateway import create_gateway, gateway_server
     from workers.gateway.health import Dependency
+    from workers.gateway.sms_receipts import SmsReceipts
 
     settings = _prepared()
     lock_network(settings)
     entrance = open_entrance(settings)
     redis = connect_redis(settings.redis)
+    secret = settings.aliyun_sms_receipt_secret
+    receipts = DeliveryReports(entrance.commits, entrance.pseudonyms)
     try:
         app = create_gateway(
             entrance.service,
@@ -47,6 +51,7 @@ def gateway() -> None:
                 Dependency("database", lambda: is_current(entrance.engine), needed=True),
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),
             ),
+            sms_receipts=SmsReceipts(receipts, secret.get_secret_value()) if secret else None,
             version=importlib.metadata.version("zhongjiujiu-workers"),
         )
         gateway_server(app, host=settings.gateway_host, port=settings.gateway_port).run()

@@ -11,9 +11,11 @@ from models.api_keys import ApiKeys
 from workers.consents import Consents
 from workers.gateway import consents as consent_routes
 from workers.gateway import health, identity_checks, jobs, sms_codes
+from workers.gateway import sms_receipts as receipt_routes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
 from workers.gateway.problems import handle_problems
+from workers.gateway.sms_receipts import SmsReceipts
 from workers.service import JobService
 
 __all__ = ["create_gateway"]
@@ -35,6 +37,7 @@ def create_gateway(
     *,
     consents: Consents,
     dependencies: Sequence[health.Dependency],
+    sms_receipts: SmsReceipts | None = None,
     version: str = "dev",
 ) -> FastAPI:
     """The HTTP gateway for web backends, as an ASGI application.
@@ -44,6 +47,7 @@ def create_gateway(
         api_keys: Knows which backend a key belongs to.
         consents: Records what people agree to and forbid.
         dependencies: What ``/readyz`` asks about.
+        sms_receipts: Takes delivery receipts in; None for an installation without their address.
         version: Shown in ``/openapi.json``.
     """
     app = FastAPI(
@@ -59,9 +63,10 @@ def create_gateway(
     app.state.api_keys = api_keys
     app.state.consents = consents
     app.state.dependencies = tuple(dependencies)
+    app.state.sms_receipts = sms_receipts
     app.add_middleware(Edge)
     handle_problems(app)
-    for routes in (sms_codes, identity_checks, jobs, consent_routes, health):
+    for routes in (sms_codes, identity_checks, jobs, consent_routes, receipt_routes, health):
         app.include_router(routes.router)
     describe(app)
     return app

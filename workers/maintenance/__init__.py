@@ -6,6 +6,7 @@ somebody else has locked.
 
 from workers.maintenance.expirer import Expirer
 from workers.maintenance.herald import Herald
+from workers.maintenance.inquirer import Inquirer
 from workers.maintenance.pruner import Pruner
 from workers.maintenance.reconciler import Reconciler
 from workers.maintenance.redispatcher import Redispatcher
@@ -16,6 +17,7 @@ from workers.maintenance.service import Rounds, Service
 __all__ = [
     "Expirer",
     "Herald",
+    "Inquirer",
     "Pruner",
     "Reconciler",
     "Redispatcher",

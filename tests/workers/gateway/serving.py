@@ -20,15 +20,18 @@ from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from tasks.preparation import Preparation
 from workers.consents import Consents
+from workers.deliveries import DeliveryReports
 from workers.dispatch import Dispatcher, connect_redis
 from workers.gateway import Dependency, create_gateway, gateway_server
+from workers.gateway.sms_receipts import SmsReceipts
 from workers.service import JobService
 
-__all__ = ["NO_REDIS", "PSEUDONYMS", "Gateway", "serve_gateway"]
+__all__ = ["NO_REDIS", "PSEUDONYMS", "RECEIPT_SECRET", "Gateway", "serve_gateway"]
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 """Nobody listens on port 1."""
 PSEUDONYMS = Pseudonyms(b"p" * 32)
+RECEIPT_SECRET = "r" * 32
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def serve_gateway(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Gate
             Dependency("database", partial(is_current, engine), needed=True),
             Dependency("redis", redis.ping, needed=False),
         ],
+        sms_receipts=SmsReceipts(DeliveryReports(commits, PSEUDONYMS), RECEIPT_SECRET),
     )
     server = gateway_server(app, host="127.0.0.1", port=0)
     thread = threading.Thread(target=server.run)
