@@ -20,6 +20,7 @@ from zjj._errors import (
     FieldError,
     GiveUpError,
     InvalidRequestError,
+    InvalidWebhookError,
     NotFoundError,
     NotSettledError,
     RetryError,
@@ -28,6 +29,7 @@ from zjj._errors import (
     ZjjError,
 )
 from zjj._jobs import Attempt, Disclosure, Job
+from zjj._webhooks import verify_webhook
 
 __all__ = [
     "AsyncClient",
@@ -40,6 +42,7 @@ __all__ = [
     "FieldError",
     "GiveUpError",
     "InvalidRequestError",
+    "InvalidWebhookError",
     "Job",
     "NotFoundError",
     "NotSettledError",
@@ -47,4 +50,5 @@ __all__ = [
     "UnexpectedReplyError",
     "WaitError",
     "ZjjError",
+    "verify_webhook",
 ]

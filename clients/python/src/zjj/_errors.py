@@ -10,7 +10,8 @@
     │   ├── ConflictError        the idempotency key was used for something else
     │   ├── AuthenticationError  the API key is missing, wrong or revoked
     │   ├── NotFoundError        no such job, or another backend's
-    │   ├── ConfigurationError   no usable URL or API key
+    │   ├── InvalidWebhookError  a webhook that is not to be believed: answer 401
+    │   ├── ConfigurationError   no usable URL, API key or webhook secret
     │   └── UnexpectedReplyError something answered, but not the gateway
     └── NotSettledError          jobs.wait() ran out of time; .job is how it stands
 
@@ -32,6 +33,7 @@ __all__ = [
     "FieldError",
     "GiveUpError",
     "InvalidRequestError",
+    "InvalidWebhookError",
     "NotFoundError",
     "NotSettledError",
     "RetryError",
@@ -123,8 +125,12 @@ class NotFoundError(GiveUpError):
     """No such job, or another backend's."""
 
 
+class InvalidWebhookError(GiveUpError):
+    """A webhook that is not from whom it claims to be, or is too old."""
+
+
 class ConfigurationError(GiveUpError):
-    """No usable URL or API key."""
+    """No usable URL, API key or webhook secret."""
 
 
 class UnexpectedReplyError(GiveUpError):
