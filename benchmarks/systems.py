@@ -151,6 +151,7 @@ class _Ours(System):
             database_url=self._database,
             redis_url=self.parts.redis.url,
             sandbox_url=self.parts.provider,
+            sms_limits=False,
         )
         _ = settings.keys, settings.pseudonym  # made before the workers look for them
         self._entrance = open_entrance(settings)

@@ -24,6 +24,7 @@ __all__ = [
     "Alarm",
     "Books",
     "announce_alarms",
+    "any_alarm",
     "list_alarms",
     "prune_limits",
     "release_alarms",
@@ -147,16 +148,21 @@ class Books:
     def _newcomer(self, take: Take, now: int) -> Throttled | None:
         """Count a newcomer for every watch, unless an alarm that is on lets no more of them in."""
         steps: list[tuple[str, Rule]] = []
+        longest = 0.0
         for watch in take.watches:
             alarm = self._on(watch, take.at) or self._raised(watch, take.at, now)
-            key, rule = (watch.pace_key, watch.pace) if alarm else (watch.key, watch.threshold)
-            wait = self._tallies[key].wait(rule, now) if alarm else 0
-            if alarm and wait > 0:
+            if alarm is None:
+                steps.append((watch.key, watch.threshold))
+                continue
+            steps.append((watch.pace_key, watch.pace))
+            wait = self._tallies[watch.pace_key].wait(watch.pace, now)
+            if wait > 0:
                 alarm.refused += 1
                 alarm.until = take.at + dt.timedelta(seconds=watch.hold)
                 self._changed.add(watch.scope)
-                return throttled(Demand(take.person or "", (), "limit.alarm"), wait)
-            steps.append((key, rule))
+                longest = max(longest, wait)
+        if longest > 0:
+            return throttled(Demand(take.person or "", (), "limit.alarm"), longest)
         for key, rule in steps:
             self._tallies[key].add(rule, now)
         return None
@@ -216,6 +222,11 @@ def list_alarms(connection: Connection, *, now: dt.datetime) -> list[Alarm]:
     """Alarms that are on, by scope."""
     rows = connection.execute(select(alarms).where(alarms.c.until > now).order_by(alarms.c.scope))
     return [_alarm(row) for row in rows]
+
+
+def any_alarm(connection: Connection) -> bool:
+    """Whether there is one, on or not yet released; a read that locks nothing."""
+    return connection.execute(select(alarms.c.scope).limit(1)).first() is not None
 
 
 def announce_alarms(connection: Connection) -> list[Alarm]:

@@ -8,6 +8,7 @@ more. SQL is in :mod:`models.allowances`.
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,16 @@ from typing import Any
 
 from models.errors import InvalidValue, Throttled
 
-__all__ = ["Demand", "Rule", "Take", "Tally", "Watch", "milliseconds", "parse_rules"]
+__all__ = [
+    "Demand",
+    "Rule",
+    "Take",
+    "Tally",
+    "Watch",
+    "milliseconds",
+    "parse_rules",
+    "throttled",
+]
 
 _FINE = 100
 """Up to so many permits every take keeps its own stamp; above, a hundredth of the window."""
@@ -190,7 +200,10 @@ class Tally:
 def throttled(demand: Demand, seconds: float) -> Throttled:
     """The refusal of a demand."""
     return Throttled(
-        "too many requests of this kind", code=demand.code, retry_after=seconds, key=demand.key
+        f"{demand.code}: no permit left; there is one in {math.ceil(seconds)} seconds",
+        code=demand.code,
+        retry_after=seconds,
+        key=demand.key,
     )
 
 

@@ -3,9 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workers.enqueueing import enqueue, enqueue_async, open_consents
+    from workers.enqueueing import (
+        enqueue,
+        enqueue_async,
+        issue_code,
+        issue_code_async,
+        open_consents,
+        verify_code,
+        verify_code_async,
+    )
 
-__all__ = ["enqueue", "enqueue_async", "open_consents"]
+__all__ = [
+    "enqueue",
+    "enqueue_async",
+    "issue_code",
+    "issue_code_async",
+    "open_consents",
+    "verify_code",
+    "verify_code_async",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,11 @@
 
     job = enqueue(SmsCode(phone=phone, code=code, scene="register"), idempotency_key=key)
 
+or, with a code that is made and checked here::
+
+    job = issue_code(phone, "register", idempotency_key=key)
+    if verify_code(phone, "register", typed).verified: ...
+
 Settings come from the environment (:mod:`workers.settings`). Importing this module pulls in no
 provider's code. A backend with its own ``models`` or ``tasks`` package uses the ``zjj`` client
 instead, which speaks HTTP.
@@ -19,14 +24,26 @@ import datetime as dt
 import os
 from functools import cache
 
+from models.codes import Verification
 from models.jobs import EnqueuedJob
+from models.pii import Phone, VerificationCode
 from tasks.payload import Payload
+from tasks.sms_code import Scene
+from workers.codes import CodeGuess
 from workers.consents import Consents
 from workers.entrance import Entrance, open_entrance
 from workers.service import AsyncTransaction, JobService, SyncTransaction
 from workers.settings import load_settings
 
-__all__ = ["enqueue", "enqueue_async", "open_consents"]
+__all__ = [
+    "enqueue",
+    "enqueue_async",
+    "issue_code",
+    "issue_code_async",
+    "open_consents",
+    "verify_code",
+    "verify_code_async",
+]
 
 _BACKEND = "python"
 
@@ -38,6 +55,7 @@ def enqueue(
     run_at: dt.datetime | None = None,
     backend: str = _BACKEND,
     transaction: SyncTransaction | None = None,
+    client: str | None = None,
 ) -> EnqueuedJob:
     """Store a job and ring for it; see :meth:`workers.service.JobService.enqueue`."""
     return _service().enqueue(
@@ -46,6 +64,7 @@ def enqueue(
         idempotency_key=idempotency_key,
         run_at=run_at,
         transaction=transaction,
+        client=client,
     )
 
 
@@ -56,6 +75,7 @@ async def enqueue_async(
     run_at: dt.datetime | None = None,
     backend: str = _BACKEND,
     transaction: AsyncTransaction | None = None,
+    client: str | None = None,
 ) -> EnqueuedJob:
     """:func:`enqueue` for an event loop."""
     return await _service().enqueue_async(
@@ -64,12 +84,93 @@ async def enqueue_async(
         idempotency_key=idempotency_key,
         run_at=run_at,
         transaction=transaction,
+        client=client,
     )
 
 
 def open_consents() -> Consents:
     """Where this process records what people agree to and what they forbid."""
     return _entrance_of(os.getpid()).consents
+
+
+def issue_code(
+    phone: Phone | str,
+    scene: Scene,
+    *,
+    backend: str = _BACKEND,
+    length: int = 6,
+    user: str | None = None,
+    idempotency_key: str | None = None,
+    client: str | None = None,
+    transaction: SyncTransaction | None = None,
+) -> EnqueuedJob:
+    """Make a code and have it sent; see :meth:`workers.codes.CodeService.issue`."""
+    return _entrance_of(os.getpid()).codes.issue(
+        phone,
+        scene,
+        backend=backend,
+        length=length,
+        user=user,
+        idempotency_key=idempotency_key,
+        client=client,
+        transaction=transaction,
+    )
+
+
+async def issue_code_async(
+    phone: Phone | str,
+    scene: Scene,
+    *,
+    backend: str = _BACKEND,
+    length: int = 6,
+    user: str | None = None,
+    idempotency_key: str | None = None,
+    client: str | None = None,
+    transaction: AsyncTransaction | None = None,
+) -> EnqueuedJob:
+    """:func:`issue_code` for an event loop."""
+    return await _entrance_of(os.getpid()).codes.issue_async(
+        phone,
+        scene,
+        backend=backend,
+        length=length,
+        user=user,
+        idempotency_key=idempotency_key,
+        client=client,
+        transaction=transaction,
+    )
+
+
+def verify_code(
+    phone: Phone | str,
+    scene: Scene,
+    code: VerificationCode | str,
+    *,
+    backend: str = _BACKEND,
+    idempotency_key: str | None = None,
+) -> Verification:
+    """Judge what somebody typed; see :meth:`workers.codes.CodeService.verify`.
+
+    Raises:
+        pydantic.ValidationError: It cannot be such a phone, scene or code; no guess is used up.
+    """
+    guess = CodeGuess.model_validate({"phone": phone, "scene": scene, "code": code})
+    codes = _entrance_of(os.getpid()).codes
+    return codes.verify(guess, backend=backend, idempotency_key=idempotency_key)
+
+
+async def verify_code_async(
+    phone: Phone | str,
+    scene: Scene,
+    code: VerificationCode | str,
+    *,
+    backend: str = _BACKEND,
+    idempotency_key: str | None = None,
+) -> Verification:
+    """:func:`verify_code` for an event loop."""
+    guess = CodeGuess.model_validate({"phone": phone, "scene": scene, "code": code})
+    codes = _entrance_of(os.getpid()).codes
+    return await codes.verify_async(guess, backend=backend, idempotency_key=idempotency_key)
 
 
 def _service() -> JobService:

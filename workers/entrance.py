@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -11,13 +12,19 @@ from models.group_commit import GroupCommit
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from tasks.preparation import Preparation
+from workers.codes import CodeService
 from workers.consents import Consents
 from workers.dispatch import Dispatcher, connect_redis
+from workers.limits import Limiter, Shield
 from workers.published import open_policy
 from workers.service import JobService
 from workers.settings import Settings
+from workers.sms_limits import SmsLimits
 
 __all__ = ["Entrance", "open_entrance"]
+
+_SHIELD_SECONDS = 0.2
+"""Longer than that a refusal that Redis remembers is not worth waiting for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,15 @@ class Entrance:
     dispatcher: Dispatcher
     service: JobService
     consents: Consents
+    codes: CodeService
+    limiter: Limiter
+    shield: Shield
 
     def close(self) -> None:
         """Store and dispatch what was handed in, then let go of the connections."""
         self.commits.close()
         self.dispatcher.close()
+        self.shield.close()
         self.engine.dispose()
 
 
@@ -51,13 +62,25 @@ def open_entrance(settings: Settings) -> Entrance:
     pseudonyms = Pseudonyms(settings.pseudonym)
     commits = GroupCommit(engine)
     dispatcher = Dispatcher(connect_redis(settings.redis), engine)
+    shield = Shield(connect_redis(settings.redis, answer_seconds=_SHIELD_SECONDS))
     preparation = Preparation(sealer, pseudonyms, policy_version=policy.version)
+    limits = SmsLimits.from_settings(settings, pseudonyms)
+    service = JobService(engine, commits, preparation, dispatcher, limits=limits, shield=shield)
     return Entrance(
         engine=engine,
         commits=commits,
         sealer=sealer,
         pseudonyms=pseudonyms,
         dispatcher=dispatcher,
-        service=JobService(engine, commits, preparation, dispatcher),
         consents=Consents(engine, pseudonyms, policy),
+        service=service,
+        codes=CodeService(
+            service,
+            commits,
+            pseudonyms,
+            lifetime=dt.timedelta(seconds=settings.code_seconds),
+            attempts=settings.code_attempts,
+        ),
+        limiter=Limiter(commits, pseudonyms, shield),
+        shield=shield,
     )

@@ -19,7 +19,7 @@ from models.allowances import write_takes
 from models.clock import Clock, utc_now
 from models.errors import Throttled
 from models.group_commit import GroupCommit
-from models.limits import Demand, Rule, Take
+from models.limits import Demand, Rule, Take, throttled
 from models.pseudonyms import Pseudonyms
 from workers.logs import get_logger
 from workers.messages import NAMESPACE
@@ -68,10 +68,7 @@ class Shield:
         self._answered()
         if left <= 0:
             return None
-        demand = demands[place - 1]
-        return Throttled(
-            "too many requests of this kind", code=demand.code, retry_after=left / 1000
-        )
+        return throttled(demands[place - 1], left / 1000)
 
     def remember(self, refusal: Throttled) -> None:
         """Keep a refusal of the database's."""

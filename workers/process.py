@@ -38,6 +38,7 @@ from workers.egress import lock_network
 from workers.execution import Execution
 from workers.logs import get_logger
 from workers.maintenance import (
+    Alarms,
     Expirer,
     Herald,
     Inquirer,
@@ -174,6 +175,7 @@ class WorkerProcess:
                     sealer,
                     verdicts_kept=dt.timedelta(days=settings.identity_valid_days),
                 ),
+                Alarms(self._engine),
             ]
         )
         # It waits for providers, so it has a thread of its own.

@@ -13,13 +13,19 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from models.codes import NewCode
 from models.errors import DatabaseUnavailable, IdempotencyConflict
 from models.group_commit import GroupCommit
 from models.jobs import EnqueuedJob, JobView, NewJob, find_job, insert_jobs, write_jobs
+from models.limited_jobs import LimitedJob
+from models.limits import Take
 from models.states import State
 from tasks.payload import Payload
 from tasks.preparation import Preparation
 from workers.dispatch import Dispatcher
+from workers.limited_jobs import LimitedJobs
+from workers.limits import Shield
+from workers.sms_limits import SmsLimits
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -28,6 +34,8 @@ __all__ = ["AsyncTransaction", "JobService", "SyncTransaction"]
 
 SyncTransaction: TypeAlias = Connection | Session
 AsyncTransaction: TypeAlias = "AsyncConnection | AsyncSession"
+CodeOf: TypeAlias = "Callable[[NewJob], tuple[NewJob, NewCode]]"
+"""Makes of a job the one that is stored, and the code that it sends."""
 
 
 class JobService:
@@ -42,8 +50,13 @@ class JobService:
         commits: GroupCommit,
         preparation: Preparation,
         dispatcher: Dispatcher,
+        *,
+        limits: SmsLimits | None = None,
+        shield: Shield | None = None,
     ) -> None:
         self._engine = engine
+        self._limits = limits
+        self._limited = LimitedJobs(engine, commits, shield or Shield(None))
         self._commits = commits
         self._preparation = preparation
         self._dispatcher = dispatcher
@@ -57,6 +70,8 @@ class JobService:
         idempotency_key: str | None = None,
         run_at: dt.datetime | None = None,
         transaction: SyncTransaction | None = None,
+        client: str | None = None,
+        code: CodeOf | None = None,
     ) -> EnqueuedJob:
         """Store a job, and ring for it.
 
@@ -67,19 +82,29 @@ class JobService:
             run_at: Not before this instant.
             transaction: The caller's own, on the same database: the job stands or falls with it,
                 and is dispatched after its commit.
+            client: Names the backend's own client, where a limit counts for it.
+            code: For a job that sends a code which we check; see :mod:`workers.codes`.
 
         Raises:
+            Throttled: A limit is reached; a repeated idempotency key never meets one.
             IdempotencyConflict: The key was used for another payload.
             InvalidValue: The idempotency key is malformed.
             DatabaseUnavailable: Nothing was stored.
         """
         connection = _connection_of(transaction) if transaction is not None else None
         job = self._prepare(payload, backend, idempotency_key, run_at, connection)
+        limited = self._limit(job, payload, backend, client, code)
         if connection is None:
-            enqueued = _raised(self._commits.run(write_jobs, job))
+            if limited is None:
+                enqueued = _raised(self._commits.run(write_jobs, job))
+            else:
+                enqueued = self._limited.store(limited)
             self._ring(enqueued)
             return enqueued
-        enqueued = _raised(insert_jobs(connection, [job])[0])
+        if limited is None:
+            enqueued = _raised(insert_jobs(connection, [job])[0])
+        else:
+            enqueued = self._limited.insert(connection, limited)
         self._after_commit.add(connection, partial(self._ring, enqueued))
         return enqueued
 
@@ -91,6 +116,8 @@ class JobService:
         idempotency_key: str | None = None,
         run_at: dt.datetime | None = None,
         transaction: AsyncTransaction | None = None,
+        client: str | None = None,
+        code: CodeOf | None = None,
     ) -> EnqueuedJob:
         """:meth:`enqueue` for an event loop: nothing here blocks it."""
         if transaction is not None:
@@ -101,12 +128,18 @@ class JobService:
                     idempotency_key=idempotency_key,
                     run_at=run_at,
                     transaction=inner,
+                    client=client,
+                    code=code,
                 )
             )
         job = await asyncio.to_thread(
             self._prepare, payload, backend, idempotency_key, run_at, None
         )
-        enqueued = _raised(await asyncio.wrap_future(self._commits.submit(write_jobs, job)))
+        limited = self._limit(job, payload, backend, client, code)
+        if limited is None:
+            enqueued = _raised(await asyncio.wrap_future(self._commits.submit(write_jobs, job)))
+        else:
+            enqueued = await self._limited.store_async(limited)
         self._ring(enqueued)
         return enqueued
 
@@ -148,6 +181,26 @@ class JobService:
             raise DatabaseUnavailable(
                 f"the database does not answer ({type(error.orig).__name__})"
             ) from None
+
+    def _limit(
+        self,
+        job: NewJob,
+        payload: Payload,
+        backend: str,
+        client: str | None,
+        code: CodeOf | None,
+    ) -> LimitedJob | None:
+        """The job with what it costs; None for one that costs nothing and carries nothing."""
+        take = (
+            None
+            if self._limits is None
+            else self._limits.take(payload, backend=backend, client=client)
+        )
+        if code is not None:
+            job, new_code = code(job)
+            take = take or Take(at=job.created_at, demands=())
+            return LimitedJob(job=job, take=take, code=new_code)
+        return None if take is None else LimitedJob(job=job, take=take)
 
     def _ring(self, job: EnqueuedJob) -> None:
         if job.created and job.state is State.QUEUED:

@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.errors import ConfigurationError
 from models.keys import MasterKeys, decode_key, generate_key
+from models.limits import parse_rules
 
 __all__ = ["Settings", "load_settings"]
 
@@ -111,6 +119,51 @@ class Settings(BaseSettings):
     def _separated(cls, value: object) -> object:
         return tuple(value.replace(" ", "").split(",")) if isinstance(value, str) else value
 
+    code_seconds: Annotated[int, Field(ge=60, le=600)] = Field(
+        default=300, description="how long a code that we make can be verified"
+    )
+    code_attempts: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=5, description="guesses that such a code allows"
+    )
+    sms_limits: bool = Field(
+        default=True, description="false only outside production, for load tests"
+    )
+    sms_limit_phone_scene: str = "1/minute 5/hour 10/day"
+    sms_limit_phone: str = "40/day"
+    sms_limit_backend: str = "300/minute 5000/hour 20000/day"
+    sms_limit_client: str = Field(
+        default="5/minute 20/hour 50/day", description="for each client that a backend names"
+    )
+    sms_alarm_backend: str = Field(
+        default="100/10minutes", description="more new phones of one backend raise its alarm"
+    )
+    sms_alarm_all: str = Field(default="300/10minutes", description="the same over all backends")
+    sms_alarm_pace: str = Field(
+        default="10/minute", description="new phones that may pass while an alarm is on"
+    )
+    sms_alarm_hold_seconds: Annotated[int, Field(ge=60, le=86400)] = Field(
+        default=900, description="an alarm ends after so long without a refused new phone"
+    )
+
+    @field_validator(
+        "sms_limit_phone_scene",
+        "sms_limit_phone",
+        "sms_limit_backend",
+        "sms_limit_client",
+        "sms_alarm_backend",
+        "sms_alarm_all",
+        "sms_alarm_pace",
+    )
+    @classmethod
+    def _is_rules(cls, text: str, info: ValidationInfo) -> str:
+        rules = parse_rules(text)
+        name = info.field_name or ""
+        if name.startswith("sms_alarm") and len(rules) > 1:
+            raise ValueError("must be one rule")
+        if name in ("sms_alarm_pace", "sms_limit_phone") and not rules:
+            raise ValueError("must not be none: the alarms need it")
+        return text
+
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:
         if self.env != "production":
@@ -118,6 +171,8 @@ class Settings(BaseSettings):
         for name in ("database_url", "redis_url", "master_keys", "pseudonym_key"):
             if getattr(self, name) is None:
                 raise ValueError(f"ZJJ_{name.upper()} must be set when ZJJ_ENV=production")
+        if not self.sms_limits:
+            raise ValueError("ZJJ_SMS_LIMITS must not be false when ZJJ_ENV=production")
         if self.sandbox_url is not None:
             raise ValueError("ZJJ_SANDBOX_URL must not be set when ZJJ_ENV=production")
         return self

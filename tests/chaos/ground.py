@@ -106,6 +106,7 @@ class Ground:
                 data=self.folder,
                 database_url=self.database,
                 redis_url=self.redis.url,
+                sms_limits=False,
                 master_keys=SecretStr(self._secrets["ZJJ_MASTER_KEYS"]),
                 pseudonym_key=SecretStr(self._secrets["ZJJ_PSEUDONYM_KEY"]),
             )

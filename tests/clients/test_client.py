@@ -13,14 +13,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
 import zjj
+from models.sealing import seal_identity
+from models.tables import jobs
 from tests.clients.answering import JOB, answering, reply
 from tests.workers.gateway.serving import Gateway, serve_gateway
 from zjj import _conversation
 
 PHONE = "16400001234"
-CODE: dict[str, str] = {"phone": PHONE, "code": "246810", "scene": "register"}
+CODE: dict[str, Any] = {"phone": PHONE, "code": "246810", "scene": "register"}
 PERSON = {"phone": PHONE, "code": "246810", "scene": "change_phone", "user": "u-815"}
 SECRET = "zjj_0123456789abcdef"
 
@@ -31,6 +34,10 @@ class Sync:
     def send(self, url: str, key: str = "zjj_key", **arguments: Any) -> zjj.Job:
         with zjj.Client(url, key, timeout=5) as client:
             return client.sms_codes.send(**arguments)
+
+    def verify(self, url: str, key: str, **arguments: Any) -> zjj.Verification:
+        with zjj.Client(url, key, timeout=5) as client:
+            return client.sms_codes.verify(**arguments)
 
     def get(self, url: str, key: str, job_id: str) -> zjj.Job:
         with zjj.Client(url, key) as client:
@@ -48,6 +55,13 @@ class Async(Sync):
         async def call() -> zjj.Job:
             async with zjj.AsyncClient(url, key, timeout=5) as client:
                 return await client.sms_codes.send(**arguments)
+
+        return asyncio.run(call())
+
+    def verify(self, url: str, key: str, **arguments: Any) -> zjj.Verification:
+        async def call() -> zjj.Verification:
+            async with zjj.AsyncClient(url, key, timeout=5) as client:
+                return await client.sms_codes.verify(**arguments)
 
         return asyncio.run(call())
 
@@ -104,6 +118,33 @@ def test_a_job_is_handed_in_and_read_back(calls: Sync, gateway: Gateway, key: st
 def test_without_a_key_each_call_is_another_job(calls: Sync, gateway: Gateway) -> None:
     jobs = {calls.send(gateway.url, gateway.api_key, **CODE).id for _ in range(2)}
     assert len(jobs) == 2
+
+
+def test_a_code_that_is_made_for_us_is_verified_once(calls: Sync, gateway: Gateway) -> None:
+    asked = {"phone": PHONE, "scene": "bind_phone"}
+    job = calls.send(gateway.url, gateway.api_key, **asked, length=4, client="device-1")
+    code = _sent(gateway, job.id)
+    arguments = {**asked, "code": code, "idempotency_key": job.id}
+    wrong = calls.verify(gateway.url, gateway.api_key, **{**arguments, "code": code + "0"})
+    assert (wrong.verified, wrong.attempts_left, wrong.reason) == (False, 4, "wrong")
+    for _ in range(2):  # the second time as after a lost reply
+        assert calls.verify(gateway.url, gateway.api_key, **arguments).verified
+    used = calls.verify(gateway.url, gateway.api_key, **asked, code=code)
+    assert used == zjj.Verification(verified=False, attempts_left=0, reason="used")
+
+
+def _sent(gateway: Gateway, job_id: str) -> str:
+    with gateway.engine.connect() as connection:
+        row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+    identity = seal_identity(row.id, row.kind, row.policy_version)
+    code: str = gateway.sealer.open(row.sealed, identity=identity, bucket=row.bucket)["code"]
+    return code
+
+
+def test_what_is_no_verification_is_not_taken_for_one() -> None:
+    strange = {"verified": True, "attempts_left": 0, "reason": "wrong"}
+    with answering(reply(200, strange)) as heard, pytest.raises(zjj.UnexpectedReplyError):
+        Sync().verify(heard.url, phone=PHONE, scene="login", code="246810", key="zjj_key")
 
 
 def test_wrong_fields_are_named(calls: Sync, gateway: Gateway, key: str) -> None:

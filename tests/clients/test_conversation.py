@@ -26,7 +26,7 @@ ACCEPTED = Reply(202, {"idempotency-result": "created"}, json.dumps(JOB).encode(
 BUSY = Reply(503, {}, b"")
 
 
-def sending(idempotency_key: str | None = "key", attempts: int = 5) -> Conversation:
+def sending(idempotency_key: str | None = "key", attempts: int = 5) -> Conversation[zjj.Job]:
     return send_sms_code(
         phone="16400001234",
         code="246810",
@@ -38,7 +38,7 @@ def sending(idempotency_key: str | None = "key", attempts: int = 5) -> Conversat
 
 
 def hold(
-    conversation: Conversation, *answers: Reply | Failure
+    conversation: Conversation[zjj.Job], *answers: Reply | Failure
 ) -> tuple[zjj.Job | zjj.ZjjError, list[Request], list[float]]:
     """Carry a conversation out; the last answer is given again and again."""
     requests: list[Request] = []

@@ -42,7 +42,7 @@ def connect(payload, attempt, context):
     return succeeded()
 
 
-task = dataclasses.replace(sms_code.SMS_CODE, kind="around", payload=Around, handle=connect)
+task = dataclasses.replace(sms_code.SMS_CODE, kind="around", payload=Around, handle=connect, roads=())
 registry.TASKS = {**registry.TASKS, "around": task}
 settings = load_settings()
 
@@ -50,8 +50,8 @@ settings = load_settings()
 def watch():
     entrance = open_entrance(settings)
     views = []
-    for kind in (Around, SmsCode):
-        payload = kind(phone=Phone("16400001234"), code=VerificationCode("246810"), scene="login")
+    for kind, phone in ((Around, "16400001234"), (SmsCode, "16400001235")):
+        payload = kind(phone=Phone(phone), code=VerificationCode("246810"), scene="login")
         job = entrance.service.enqueue(payload, backend="test")
         while (view := entrance.service.find(job.id)).state not in SETTLED:
             time.sleep(0.02)

@@ -80,6 +80,8 @@ def test_production_refuses_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None
         ("ZJJ_WORKER_THREADS", "0"),
         ("ZJJ_ENV", "staging-secret"),
         ("ZJJ_LOG_LEVEL", "loud-secret"),
+        ("ZJJ_SMS_LIMIT_PHONE", "often-secret"),
+        ("ZJJ_SMS_ALARM_ALL", "1/minute 9/hour"),
     ],
 )
 def test_a_wrong_setting_is_named_and_not_shown(
@@ -104,3 +106,24 @@ def test_a_long_data_folder_gets_a_short_socket(tmp_path: Path) -> None:
     settings = Settings(data=deep)
     assert len(str(settings.redis_socket)) <= 100
     assert settings.redis_socket == Settings(data=deep).redis_socket
+
+
+def test_the_limit_that_alarms_hang_on_cannot_be_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZJJ_SMS_LIMIT_CLIENT", "none")
+    load_settings()
+    monkeypatch.setenv("ZJJ_SMS_LIMIT_PHONE", "none")
+    with pytest.raises(ConfigurationError, match="ZJJ_SMS_LIMIT_PHONE"):
+        load_settings()
+
+
+def test_production_never_goes_without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZJJ_ENV", "production")
+    monkeypatch.setenv("ZJJ_DATABASE_URL", "postgresql://db/zjj")
+    monkeypatch.setenv("ZJJ_REDIS_URL", "redis://redis/0")
+    monkeypatch.setenv("ZJJ_MASTER_KEYS", f"k1:{generate_key()}")
+    monkeypatch.setenv("ZJJ_PSEUDONYM_KEY", generate_key())
+    monkeypatch.setenv("ZJJ_SMS_LIMITS", "false")
+    with pytest.raises(ConfigurationError, match="ZJJ_SMS_LIMITS"):
+        load_settings()

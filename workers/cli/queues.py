@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
+from models.allowances import list_alarms
 from models.circuits import list_circuits
 from models.clock import utc_now
 from models.database import writing
@@ -43,6 +44,7 @@ def list_queues(as_json: AsJson = False) -> None:
         waiting = count_waiting(connection)
         pauses = {(each.scope, each.name): each for each in list_pauses(connection, now=now)}
         circuits = {each.recipient: each for each in list_circuits(connection)}
+        alarms = list_alarms(connection, now=now)
     queues: list[dict[str, Any]] = []
     for name in QUEUES:
         counts = {state: count for (queue, state), count in waiting.items() if queue == name}
@@ -58,7 +60,7 @@ def list_queues(as_json: AsJson = False) -> None:
         for name in sorted(paused | failing)
     ]
     if as_json:
-        document = {"queues": queues, "recipients": recipients}
+        document = {"queues": queues, "recipients": recipients, "alarms": alarms}
         typer.echo(TypeAdapter(dict[str, Any]).dump_json(document, indent=2).decode())
         return
     table = Table(t("Name", "名称"), t("Jobs", "任务"), t("State", "状态"))
@@ -71,6 +73,15 @@ def list_queues(as_json: AsJson = False) -> None:
         if resting is not None:
             said += t(f"; resting until {resting:%H:%M:%S}", f"；熔断至 {resting:%H:%M:%S}")
         table.add_row(recipient["recipient"], "", said)
+    for alarm in alarms:
+        table.add_row(
+            t(f"alarm: {alarm.scope}", f"警报：{alarm.scope}"),
+            t(f"{alarm.refused} new numbers refused", f"已拒绝新号码 {alarm.refused} 个"),
+            t(
+                f"since {alarm.since:%H:%M:%S}, until {alarm.until:%H:%M:%S} or later",
+                f"自 {alarm.since:%H:%M:%S} 起，至少到 {alarm.until:%H:%M:%S}",
+            ),
+        )
     Console(highlight=False).print(table)
 
 

@@ -49,15 +49,15 @@ _WORKERS = {"urgent": "urgent", "standard": "standard,bulk"}
 
 def run(
     phone: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="PHONE",
             help=t(
-                "Where the first code goes (164… reaches nobody).",
-                "首条验证码的号码（164 号段无人使用）。",
+                "Where the first code goes; another 164… each time, which reaches nobody.",
+                "首条验证码的号码；默认每次换一个无人使用的 164 号段号码。",
             ),
         ),
-    ] = "16400001234",
+    ] = None,
     demo: Annotated[
         bool, typer.Option(help=t("Send one code, then exit.", "发送一条验证码后退出。"))
     ] = False,
@@ -71,7 +71,7 @@ def run(
         raise ConfigurationError(
             "`zjj run` is the embedded default; in production run `zjj gateway` and `zjj worker`"
         )
-    recipient = Phone(phone)
+    recipient = Phone(phone or f"164{secrets.randbelow(10**8):08}")
     console = Console(highlight=False)
     with ExitStack() as stack:
         house = _House(settings, console)

@@ -47,6 +47,7 @@ def gateway() -> None:
             entrance.service,
             ApiKeys(entrance.engine),
             consents=entrance.consents,
+            codes=entrance.codes,
             dependencies=(
                 Dependency("database", lambda: is_current(entrance.engine), needed=True),
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),

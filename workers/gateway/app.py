@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from models.api_keys import ApiKeys
+from workers.codes import CodeService
 from workers.consents import Consents
 from workers.gateway import consents as consent_routes
 from workers.gateway import health, identity_checks, jobs, sms_codes
@@ -35,6 +36,7 @@ def create_gateway(
     service: JobService,
     api_keys: ApiKeys,
     *,
+    codes: CodeService,
     consents: Consents,
     dependencies: Sequence[health.Dependency],
     sms_receipts: SmsReceipts | None = None,
@@ -45,6 +47,7 @@ def create_gateway(
     Args:
         service: Stores and finds jobs.
         api_keys: Knows which backend a key belongs to.
+        codes: Makes and checks verification codes.
         consents: Records what people agree to and forbid.
         dependencies: What ``/readyz`` asks about.
         sms_receipts: Takes delivery receipts in; None for an installation without their address.
@@ -62,6 +65,7 @@ def create_gateway(
     app.state.service = service
     app.state.api_keys = api_keys
     app.state.consents = consents
+    app.state.codes = codes
     app.state.dependencies = tuple(dependencies)
     app.state.sms_receipts = sms_receipts
     app.add_middleware(Edge)

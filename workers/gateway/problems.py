@@ -27,6 +27,7 @@ from models.errors import (
     InvalidValue,
     NotFound,
     RetryError,
+    Throttled,
     WaitError,
     ZjjError,
 )
@@ -154,6 +155,23 @@ _REASONS: dict[str, tuple[str, str]] = {
 }
 _OTHER_REASON = ("invalid_value", "is not valid")
 
+_NO_DATABASE = (
+    "The database does not answer, so nothing was promised. Send the same request again, with the "
+    "same Idempotency-Key."
+)
+_UNSAID = (
+    "The provider that made this code does not say whether it is right. The guess stays counted."
+)
+
+# Code of a limit -> (the field it hangs on, what to say).
+_LIMITS: dict[str, tuple[str, str]] = {
+    "limit.phone_scene": ("phone", "This phone has had its codes for this scene."),
+    "limit.phone": ("phone", "This phone has had its codes."),
+    "limit.client": ("client", "This client has had its codes."),
+    "limit.backend": ("body", "This backend has had its codes."),
+    "limit.alarm": ("phone", "Unusually many new phones: new ones are let in slowly."),
+}
+
 # A key sent by the caller can itself be personal (a phone number, a name, an OpenID): it is
 # repeated only when it reads like a field name of ours, that is short lower-case words.
 _HARMLESS_NAME = re.compile(r"(?=.{1,24}\Z)[a-z]+(?:_[a-z]+)*")
@@ -236,14 +254,10 @@ def _parameters(error: RequestValidationError) -> Problem:
 def _from_tree(error: Exception) -> Problem:
     match error:
         case RetryError():
-            return Problem(
-                Kind.UNAVAILABLE,
-                "The database does not answer, so nothing was promised. Send the same request "
-                "again, with the same Idempotency-Key.",
-                headers=_retry_after(error),
-            )
+            detail = _UNSAID if error.code == "code.unsaid" else _NO_DATABASE
+            return Problem(Kind.UNAVAILABLE, detail, headers=_retry_after(error))
         case WaitError():
-            return Problem(Kind.WAIT, error.message, headers=_retry_after(error))
+            return _wait(error)
         case IdempotencyConflict():
             return Problem(
                 Kind.CONFLICT,
@@ -258,6 +272,18 @@ def _from_tree(error: Exception) -> Problem:
         case _:
             _log.error("gateway.failed", exc_info=error)
             return fault()
+
+
+def _wait(error: WaitError) -> Problem:
+    if not isinstance(error, Throttled):
+        return Problem(Kind.WAIT, error.message, headers=_retry_after(error))
+    field, detail = _LIMITS.get(error.code, ("body", "A limit is reached."))
+    return Problem(
+        Kind.WAIT,
+        f"{detail} Nothing was stored; Retry-After says when to ask again.",
+        errors=[FieldError(field, "has no permit left", error.code)],
+        headers=_retry_after(error),
+    )
 
 
 def fault() -> Problem:

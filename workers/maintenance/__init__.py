@@ -4,6 +4,7 @@ All of them may run in many workers at once; each keeps its transactions short a
 somebody else has locked.
 """
 
+from workers.maintenance.alarms import Alarms
 from workers.maintenance.expirer import Expirer
 from workers.maintenance.herald import Herald
 from workers.maintenance.inquirer import Inquirer
@@ -15,6 +16,7 @@ from workers.maintenance.scheduler import Scheduler
 from workers.maintenance.service import Rounds, Service
 
 __all__ = [
+    "Alarms",
     "Expirer",
     "Herald",
     "Inquirer",

@@ -1,4 +1,4 @@
-"""Forgets on time: keys of past buckets, verdicts, long settled jobs, workers that are gone."""
+"""Forgets on time: keys of past buckets, verdicts, codes, old jobs, workers that are gone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import datetime as dt
 
 from sqlalchemy import Engine
 
+from models.allowances import prune_limits
 from models.clock import Clock, utc_now
+from models.codes import prune_codes
 from models.database import writing
 from models.identities import prune_verdicts
 from models.sealing import Sealer
@@ -49,4 +51,6 @@ class Pruner:
             pruned = prune_jobs(connection, settled_before=now - _JOBS_KEPT)
             pruned += prune_verdicts(connection, before=now - self._verdicts_kept)
             gone = prune_workers(connection, silent_since=now - _WORKERS_KEPT)
+        with writing(self._engine) as connection:
+            gone += prune_codes(connection, now=now) + prune_limits(connection, now=now)
         return len(buckets) + pruned + gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from models.database import writing
 from models.errors import InvalidValue, NotFound
 from models.group_commit import Transaction
 from models.states import State
-from models.tables import audits
+from models.tables import alarms, audits
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
 from workers.cli.app import app
 
@@ -165,6 +166,23 @@ def test_queues_and_recipients_are_paused_and_resumed_with_a_reason(
         actions = [audit.action for audit in audits_of(connection, "urgent")]
     assert actions == ["queue.pause", "queue.resume"]
     assert isinstance(zjj("queues", "resume", "urgent", "--reason", "over").exception, NotFound)
+
+
+def test_an_alarm_stands_beside_the_queues(zjj: Zjj, engine: Engine) -> None:
+    now = utc_now()
+    with writing(engine) as connection:
+        connection.execute(
+            alarms.insert().values(
+                scope="backend:shop",
+                since=now,
+                until=now + dt.timedelta(minutes=15),
+                refused=220,
+                announced=True,
+            )
+        )
+    (alarm,) = json.loads(zjj("queues", "list", "--json").stdout)["alarms"]
+    assert (alarm["scope"], alarm["refused"]) == ("backend:shop", 220)
+    assert "alarm: backend:shop" in zjj("queues", "list").stdout
 
 
 def test_an_unknown_queue_is_refused(zjj: Zjj) -> None:

@@ -19,12 +19,16 @@ from models.keys import MasterKeys, generate_key
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from tasks.preparation import Preparation
+from workers.codes import CodeService
 from workers.consents import Consents
 from workers.deliveries import DeliveryReports
 from workers.dispatch import Dispatcher, connect_redis
 from workers.gateway import Dependency, create_gateway, gateway_server
 from workers.gateway.sms_receipts import SmsReceipts
+from workers.limits import Shield
 from workers.service import JobService
+from workers.settings import Settings
+from workers.sms_limits import SmsLimits
 
 __all__ = ["NO_REDIS", "PSEUDONYMS", "RECEIPT_SECRET", "Gateway", "serve_gateway"]
 
@@ -32,6 +36,9 @@ NO_REDIS = "redis://127.0.0.1:1/0"
 """Nobody listens on port 1."""
 PSEUDONYMS = Pseudonyms(b"p" * 32)
 RECEIPT_SECRET = "r" * 32
+
+
+_KEYS = MasterKeys.parse("test:" + generate_key())
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Gateway:
     engine: Engine
     service: JobService
     consents: Consents
+    codes: CodeService
+    sealer: Sealer
 
     def http(self, api_key: str | None = None) -> httpx.Client:
         """A client of the ``shop`` backend, or of the one that owns ``api_key``."""
@@ -52,22 +61,34 @@ class Gateway:
 
 
 @contextmanager
-def serve_gateway(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Gateway]:
-    """Serve with two backends, ``shop`` and ``forum``."""
+def serve_gateway(
+    database_url: str, redis_url: str = NO_REDIS, *, limits: Settings | None = None
+) -> Iterator[Gateway]:
+    """Serve with two backends, ``shop`` and ``forum``, and without limits unless some are given."""
     engine = open_database(database_url)
     migrate(engine)
     with engine.connect().execution_options(**WRITES) as connection, connection.begin():
         api_key = create_api_key(connection, "shop")
         other_api_key = create_api_key(connection, "forum")
-    sealer = Sealer(engine, MasterKeys.parse("test:" + generate_key()))
+    sealer = Sealer(engine, _KEYS)
     preparation = Preparation(sealer, PSEUDONYMS, policy_version=load_policy().version)
     redis = connect_redis(redis_url)
     commits, dispatcher = GroupCommit(engine), Dispatcher(redis, engine)
-    service = JobService(engine, commits, preparation, dispatcher)
+    shield = Shield(redis)
+    service = JobService(
+        engine,
+        commits,
+        preparation,
+        dispatcher,
+        limits=SmsLimits.from_settings(limits, PSEUDONYMS) if limits else None,
+        shield=shield,
+    )
+    codes = CodeService(service, commits, PSEUDONYMS)
     consents = Consents(engine, PSEUDONYMS, load_policy())
     app = create_gateway(
         service,
         ApiKeys(engine),
+        codes=codes,
         consents=consents,
         dependencies=[
             Dependency("database", partial(is_current, engine), needed=True),
@@ -83,7 +104,16 @@ def serve_gateway(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Gate
             thread.join(0.01)
             assert thread.is_alive(), "the gateway did not start"
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Gateway(f"http://127.0.0.1:{port}", api_key, other_api_key, engine, service, consents)
+        yield Gateway(
+            f"http://127.0.0.1:{port}",
+            api_key,
+            other_api_key,
+            engine,
+            service,
+            consents,
+            codes,
+            sealer,
+        )
     finally:
         server.should_exit = True
         thread.join()

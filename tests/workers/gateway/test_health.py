@@ -57,6 +57,7 @@ def test_what_is_needed_and_does_not_answer_makes_it_unavailable(
     app = create_gateway(
         gateway.service,
         ApiKeys(gateway.engine),
+        codes=gateway.codes,
         consents=gateway.consents,
         dependencies=dependencies,
     )

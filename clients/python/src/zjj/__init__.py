@@ -5,8 +5,9 @@
     import zjj
 
     with zjj.Client() as client:  # ZJJ_URL, ZJJ_API_KEY
-        job = client.sms_codes.send(phone=phone, code=code, scene="register")
-        job = client.jobs.wait(job.id)
+        job = client.sms_codes.send(phone=phone, scene="register")
+        ...
+        if client.sms_codes.verify(phone=phone, scene="register", code=typed).verified: ...
 
 Needs httpx and nothing else of Zhongjiujiu Workers. It never logs, and no error or ``repr`` of
 it contains a value that you handed in.
@@ -29,6 +30,7 @@ from zjj._errors import (
     ZjjError,
 )
 from zjj._jobs import Attempt, Disclosure, Job
+from zjj._verifications import Verification
 from zjj._webhooks import verify_webhook
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "NotSettledError",
     "RetryError",
     "UnexpectedReplyError",
+    "Verification",
     "WaitError",
     "ZjjError",
     "verify_webhook",

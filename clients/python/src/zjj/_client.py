@@ -7,8 +7,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,19 +21,31 @@ from zjj._conversation import (
     check_identity,
     get_job,
     send_sms_code,
+    verify_sms_code,
     wait_for_job,
 )
 from zjj._errors import ConfigurationError
 from zjj._jobs import Job
+from zjj._verifications import Verification
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["AsyncClient", "Client"]
 
+T = TypeVar("T")
+
 _TIMEOUT = 10.0
 _ATTEMPTS = 5
 _WAIT = 60.0
+
+
+class _Run(Protocol):
+    def __call__(self, conversation: Conversation[T]) -> T: ...
+
+
+class _AsyncRun(Protocol):
+    async def __call__(self, conversation: Conversation[T]) -> T: ...
 
 
 class Client:
@@ -80,14 +91,14 @@ class Client:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _run(self, conversation: Conversation) -> Job:
+    def _run(self, conversation: Conversation[T]) -> T:
         answer: Reply | Failure | None = None
         while True:
             try:
                 step = conversation.send(answer)
             except StopIteration as done:
-                job: Job = done.value
-                return job
+                result: T = done.value
+                return result
             if isinstance(step, Pause):
                 time.sleep(step.seconds)
                 answer = None
@@ -132,14 +143,14 @@ class AsyncClient:
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    async def _run(self, conversation: Conversation) -> Job:
+    async def _run(self, conversation: Conversation[T]) -> T:
         answer: Reply | Failure | None = None
         while True:
             try:
                 step = conversation.send(answer)
             except StopIteration as done:
-                job: Job = done.value
-                return job
+                result: T = done.value
+                return result
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
                 answer = None
@@ -156,7 +167,7 @@ class AsyncClient:
 class SmsCodes:
     """``client.sms_codes``."""
 
-    def __init__(self, run: Callable[[Conversation], Job], attempts: int) -> None:
+    def __init__(self, run: _Run, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -164,18 +175,24 @@ class SmsCodes:
         self,
         *,
         phone: str,
-        code: str,
         scene: str,
+        code: str | None = None,
+        length: int | None = None,
         user: str | None = None,
+        client: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Have one verification code sent.
 
         Args:
             phone: Mainland mobile number.
-            code: 4 to 6 digits.
             scene: ``register``, ``login``, ``reset_password``, ``bind_phone``, ``change_phone``.
+            code: 4 to 6 digits that you check yourself. Leave it out to have one made, which
+                :meth:`verify` checks.
+            length: Digits of the code that is made; 6 unless you say otherwise.
             user: Your own opaque id for the person; never leaves the company.
+            client: Names whoever asked you (a device, a session), so that each has a limit of
+                its own; kept as a digest.
             idempotency_key: Names this request; a random one is made when none is given. Keep
                 it with your own record if your process may die between two tries.
 
@@ -186,6 +203,7 @@ class SmsCodes:
             InvalidRequestError: A field is wrong.
             ConflictError: The key was used for something else.
             AuthenticationError: The API key is not accepted.
+            WaitError: A limit is reached; ``error.retry_after`` says for how long.
             RetryError: Not accepted now; ``error.idempotency_key`` is the key to use again.
         """
         return self._run(
@@ -193,7 +211,35 @@ class SmsCodes:
                 phone=phone,
                 code=code,
                 scene=scene,
+                length=length,
                 user=user,
+                client=client,
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+    def verify(
+        self, *, phone: str, scene: str, code: str, idempotency_key: str | None = None
+    ) -> Verification:
+        """Have a typed code judged; it passes once, and wrong ones use up its guesses.
+
+        Args:
+            phone: As in :meth:`send`.
+            scene: As in :meth:`send`.
+            code: What the person typed.
+            idempotency_key: As in :meth:`send`: repeated under it, a right code passes again.
+
+        Raises:
+            InvalidRequestError: It cannot be such a phone, scene or code; no guess is used up.
+            AuthenticationError: The API key is not accepted.
+            RetryError: Nobody can tell now.
+        """
+        return self._run(
+            verify_sms_code(
+                phone=phone,
+                code=code,
+                scene=scene,
                 idempotency_key=idempotency_key,
                 attempts=self._attempts,
             )
@@ -203,7 +249,7 @@ class SmsCodes:
 class IdentityChecks:
     """``client.identity_checks``."""
 
-    def __init__(self, run: Callable[[Conversation], Job], attempts: int) -> None:
+    def __init__(self, run: _Run, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -267,7 +313,7 @@ class IdentityChecks:
 class Jobs:
     """``client.jobs``."""
 
-    def __init__(self, run: Callable[[Conversation], Job], attempts: int) -> None:
+    def __init__(self, run: _Run, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -297,7 +343,7 @@ class Jobs:
 class AsyncSmsCodes:
     """``client.sms_codes``."""
 
-    def __init__(self, run: Callable[[Conversation], Awaitable[Job]], attempts: int) -> None:
+    def __init__(self, run: _AsyncRun, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -305,9 +351,11 @@ class AsyncSmsCodes:
         self,
         *,
         phone: str,
-        code: str,
         scene: str,
+        code: str | None = None,
+        length: int | None = None,
         user: str | None = None,
+        client: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """As :meth:`SmsCodes.send`."""
@@ -316,7 +364,23 @@ class AsyncSmsCodes:
                 phone=phone,
                 code=code,
                 scene=scene,
+                length=length,
                 user=user,
+                client=client,
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+    async def verify(
+        self, *, phone: str, scene: str, code: str, idempotency_key: str | None = None
+    ) -> Verification:
+        """As :meth:`SmsCodes.verify`."""
+        return await self._run(
+            verify_sms_code(
+                phone=phone,
+                code=code,
+                scene=scene,
                 idempotency_key=idempotency_key,
                 attempts=self._attempts,
             )
@@ -326,7 +390,7 @@ class AsyncSmsCodes:
 class AsyncIdentityChecks:
     """``client.identity_checks``."""
 
-    def __init__(self, run: Callable[[Conversation], Awaitable[Job]], attempts: int) -> None:
+    def __init__(self, run: _AsyncRun, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -369,7 +433,7 @@ class AsyncIdentityChecks:
 class AsyncJobs:
     """``client.jobs``."""
 
-    def __init__(self, run: Callable[[Conversation], Awaitable[Job]], attempts: int) -> None:
+    def __init__(self, run: _AsyncRun, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 

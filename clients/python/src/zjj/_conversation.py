@@ -10,9 +10,9 @@ import json
 import random
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from zjj._errors import (
@@ -28,6 +28,7 @@ from zjj._errors import (
     ZjjError,
 )
 from zjj._jobs import Job, job_from
+from zjj._verifications import Verification, verification_from
 
 __all__ = [
     "Conversation",
@@ -38,6 +39,7 @@ __all__ = [
     "check_identity",
     "get_job",
     "send_sms_code",
+    "verify_sms_code",
     "wait_for_job",
 ]
 
@@ -88,56 +90,58 @@ class Pause:
     seconds: float
 
 
-Conversation = Generator["Request | Pause", "Reply | Failure | None", Job]
+T = TypeVar("T")
+Conversation = Generator["Request | Pause", "Reply | Failure | None", T]
 
 
 def send_sms_code(
     *,
     phone: str,
-    code: str,
     scene: str,
-    user: str | None,
     idempotency_key: str | None,
     attempts: int,
-) -> Conversation:
+    **optional: str | int | None,
+) -> Conversation[Job]:
     """Ask for one code to be sent; every repetition carries the same key."""
-    body = {"phone": phone, "code": code, "scene": scene, "user": user}
+    body = {"phone": phone, "scene": scene, **optional}
     return _hand_in("/v1/sms-codes", body, idempotency_key, attempts)
+
+
+def verify_sms_code(
+    *, phone: str, code: str, scene: str, idempotency_key: str | None, attempts: int
+) -> Conversation[Verification]:
+    """Have one typed code judged; under the same key a repetition passes again."""
+    key = _key(idempotency_key)
+    body = {"phone": phone, "code": code, "scene": scene}
+    request = _post("/v1/sms-codes/verify", body, key)
+    return _exchange(request, attempts, _verification_in, idempotency_key=key)
 
 
 def check_identity(
     body: Mapping[str, object], *, idempotency_key: str | None, attempts: int
-) -> Conversation:
+) -> Conversation[Job]:
     """Ask whether a name and an identity number belong together."""
     return _hand_in("/v1/identity-checks", body, idempotency_key, attempts)
 
 
 def _hand_in(
     path: str, fields: Mapping[str, object], idempotency_key: str | None, attempts: int
-) -> Conversation:
+) -> Conversation[Job]:
     """Enqueue a job; fields that are None are left out."""
-    key = str(uuid4()) if idempotency_key is None else idempotency_key
-    if not re.fullmatch(r"[!-~]{1,255}", key):
-        raise _invalid("idempotency_key", "must be 1 to 255 visible ASCII characters")
+    key = _key(idempotency_key)
     body = {name: value for name, value in fields.items() if value is not None}
-    request = Request(
-        method="POST",
-        path=path,
-        headers={"Content-Type": "application/json", "Idempotency-Key": key},
-        content=json.dumps(body).encode("ascii"),
-    )
-    return _exchange(request, attempts, idempotency_key=key)
+    return _exchange(_post(path, body, key), attempts, _job_in, idempotency_key=key)
 
 
-def get_job(job_id: str, *, attempts: int) -> Conversation:
+def get_job(job_id: str, *, attempts: int) -> Conversation[Job]:
     """Read one job."""
     # Checked here, so that nothing else than a job id ever becomes part of a URL.
     if not re.fullmatch(r"[0-9a-f]{32}", job_id):
         raise _invalid("id", "is not a job id")
-    return _exchange(Request(method="GET", path=f"/v1/jobs/{job_id}"), attempts)
+    return _exchange(Request(method="GET", path=f"/v1/jobs/{job_id}"), attempts, _job_in)
 
 
-def wait_for_job(job_id: str, *, timeout: float, attempts: int) -> Conversation:
+def wait_for_job(job_id: str, *, timeout: float, attempts: int) -> Conversation[Job]:
     """Read one job until it is settled; the time is checked between requests."""
     deadline = time.monotonic() + timeout
     pause = _FIRST_LOOK
@@ -152,16 +156,36 @@ def wait_for_job(job_id: str, *, timeout: float, attempts: int) -> Conversation:
         pause = min(pause * 1.5, _LATEST_LOOK)
 
 
+def _key(given: str | None) -> str:
+    key = str(uuid4()) if given is None else given
+    if not re.fullmatch(r"[!-~]{1,255}", key):
+        raise _invalid("idempotency_key", "must be 1 to 255 visible ASCII characters")
+    return key
+
+
+def _post(path: str, body: Mapping[str, Any], key: str) -> Request:
+    return Request(
+        method="POST",
+        path=path,
+        headers={"Content-Type": "application/json", "Idempotency-Key": key},
+        content=json.dumps(body).encode("ascii"),
+    )
+
+
 def _exchange(
-    request: Request, attempts: int, *, idempotency_key: str | None = None
-) -> Conversation:
+    request: Request,
+    attempts: int,
+    read: Callable[[Reply], T | ZjjError],
+    *,
+    idempotency_key: str | None = None,
+) -> Conversation[T]:
     attempt = 1
     while True:
         answer = yield request
         if answer is None:
             raise TypeError("a request must be answered by a Reply or a Failure")
-        meaning = _meaning(answer)
-        if isinstance(meaning, Job):
+        meaning = _meaning(answer, read)
+        if not isinstance(meaning, ZjjError):
             return meaning
         pause = _pause_before_repeating(answer, meaning.retry_after, attempt)
         if pause is None or attempt >= attempts:
@@ -183,11 +207,11 @@ def _pause_before_repeating(
     return (retry_after or 0.0) + random.uniform(0.0, longest)  # noqa: S311 - spreads load
 
 
-def _meaning(answer: Reply | Failure) -> Job | ZjjError:
+def _meaning(answer: Reply | Failure, read: Callable[[Reply], T | ZjjError]) -> T | ZjjError:
     if isinstance(answer, Failure):
         return RetryError(f"the gateway did not answer ({answer.reason})")
     if answer.status in (200, 202):
-        return _job_in(answer)
+        return read(answer)
     document = _json(answer)
     problem: Mapping[str, Any] = document if isinstance(document, dict) else {}
     return _error_in(answer, problem)
@@ -199,6 +223,13 @@ def _job_in(reply: Reply) -> Job | ZjjError:
             _json(reply), repeated=reply.headers.get("idempotency-result") == "repeated"
         )
     except (AttributeError, KeyError, TypeError, ValueError):
+        return _not_the_gateway(reply)
+
+
+def _verification_in(reply: Reply) -> Verification | ZjjError:
+    try:
+        return verification_from(_json(reply))
+    except (KeyError, TypeError, ValueError):
         return _not_the_gateway(reply)
 
 

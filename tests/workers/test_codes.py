@@ -1,0 +1,341 @@
+"""A backend never holds a code: it asks for one, and hands back what the person typed."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import Engine, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from models.clock import utc_now
+from models.codes import Verification, hand_over
+from models.database import writing
+from models.dump import dump_rows
+from models.errors import (
+    ConfigurationError,
+    IdempotencyConflict,
+    InvalidValue,
+    RetryError,
+    Throttled,
+)
+from models.group_commit import GroupCommit
+from models.pseudonyms import Pseudonyms
+from models.sealing import Sealer, seal_identity
+from models.states import State
+from models.tables import codes, jobs
+from tasks.preparation import Preparation
+from tests.models.rows import all_rows
+from tests.workers.rows import KEYS, PSEUDONYM_KEY, a_code, read_job
+from workers.codes import CodeGuess, CodeService
+from workers.dispatch import Dispatcher
+from workers.limits import Shield
+from workers.service import JobService
+from workers.settings import Settings
+from workers.sms_limits import SmsLimits
+
+PHONE = "16400001234"
+
+
+@pytest.fixture
+def sealer(engine: Engine) -> Sealer:
+    return Sealer(engine, KEYS)
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.ahead = dt.timedelta()
+
+    def __call__(self) -> dt.datetime:
+        return utc_now() + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def service(
+    engine: Engine, dispatcher: Dispatcher, sealer: Sealer, clock: Clock
+) -> Iterator[CodeService]:
+    commits, pseudonyms = GroupCommit(engine), Pseudonyms(PSEUDONYM_KEY)
+    preparation = Preparation(sealer, pseudonyms, policy_version="2023-01-01", clock=clock)
+    jobs_ = JobService(
+        engine,
+        commits,
+        preparation,
+        dispatcher,
+        limits=SmsLimits.from_settings(Settings(), pseudonyms, clock=clock),
+        shield=Shield(None),
+    )
+    yield CodeService(jobs_, commits, pseudonyms, clock=clock)
+    commits.close()
+
+
+def sent(engine: Engine, sealer: Sealer, job_id: str) -> str:
+    """The code as the provider would get it."""
+    row = read_job(engine, job_id)
+    identity = seal_identity(row.id, row.kind, row.policy_version)
+    code: str = sealer.open(row.sealed, identity=identity, bucket=row.bucket)["code"]
+    return code
+
+
+def verify(service: CodeService, code: str, **changes: Any) -> Verification:
+    given = {"phone": PHONE, "scene": "login", "code": code} | changes
+    backend, key = given.pop("backend", "shop"), given.pop("key", None)
+    return service.verify(CodeGuess.model_validate(given), backend=backend, idempotency_key=key)
+
+
+def other_than(code: str) -> str:
+    return f"{(int(code) + 1) % 10 ** len(code):0{len(code)}d}"
+
+
+@pytest.mark.parametrize("length", [4, 5, 6])
+def test_a_code_is_made_sent_and_verified(
+    service: CodeService, engine: Engine, sealer: Sealer, length: int
+) -> None:
+    job = service.issue(PHONE, "login", backend="shop", length=length)
+    code = sent(engine, sealer, job.id)
+    assert re.fullmatch(rf"[0-9]{{{length}}}", code)
+    assert verify(service, code) == Verification(verified=True, attempts_left=0, reason=None)
+    assert verify(service, code).reason == "used"
+
+
+@pytest.mark.parametrize("length", [3, 7])
+def test_a_code_has_four_to_six_digits(service: CodeService, length: int) -> None:
+    with pytest.raises(InvalidValue, match="4 to 6"):
+        service.issue(PHONE, "login", backend="shop", length=length)
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"scene": "register"}, {"phone": "16400001235"}, {"backend": "forum"}]
+)
+def test_it_is_good_for_its_phone_scene_and_backend_alone(
+    service: CodeService, engine: Engine, sealer: Sealer, elsewhere: dict[str, str]
+) -> None:
+    code = sent(engine, sealer, service.issue(PHONE, "login", backend="shop").id)
+    assert verify(service, code, **elsewhere).reason == "none"
+    assert verify(service, code, phone=f"+86 {PHONE}").verified
+
+
+def test_it_stands_in_clear_nowhere(service: CodeService, engine: Engine, sealer: Sealer) -> None:
+    job = service.issue(PHONE, "login", backend="shop")
+    code = sent(engine, sealer, job.id)
+    with engine.connect() as connection:
+        # Six digits may come up by chance within a longer value, as one of their own they do not.
+        assert code.encode() not in list(dump_rows(connection))
+    (row,) = all_rows(engine, codes)
+    assert re.fullmatch(r"[0-9a-f]{64}", row.digest)
+    assert PHONE not in str(row)
+
+
+def test_a_repeated_request_is_the_same_code_sent_once(
+    service: CodeService, engine: Engine, sealer: Sealer
+) -> None:
+    first = service.issue(PHONE, "login", backend="shop", idempotency_key="k")
+    code = sent(engine, sealer, first.id)
+    again = service.issue(PHONE, "login", backend="shop", idempotency_key="k")
+    assert (again.id, again.created) == (first.id, False)
+    assert verify(service, code).verified
+    with pytest.raises(IdempotencyConflict):
+        service.issue(PHONE, "register", backend="shop", idempotency_key="k")
+    with pytest.raises(IdempotencyConflict):
+        service.jobs.enqueue(a_code(), backend="shop", idempotency_key="k")
+
+
+def test_a_new_code_replaces_the_older(
+    service: CodeService, engine: Engine, sealer: Sealer, clock: Clock
+) -> None:
+    older = sent(engine, sealer, service.issue(PHONE, "login", backend="shop").id)
+    clock.ahead = dt.timedelta(seconds=61)
+    newer = sent(engine, sealer, service.issue(PHONE, "login", backend="shop").id)
+    assert older == newer or verify(service, older).reason == "wrong"
+    assert verify(service, newer).verified
+
+
+def test_nothing_is_sent_or_verified_after_its_lifetime(
+    service: CodeService, engine: Engine, sealer: Sealer, clock: Clock
+) -> None:
+    job = service.issue(PHONE, "login", backend="shop")
+    (row,) = all_rows(engine, codes)
+    assert read_job(engine, job.id).expires_at == row.expires_at
+    assert row.expires_at - row.created_at == dt.timedelta(minutes=5)
+    clock.ahead = dt.timedelta(minutes=5)
+    assert verify(service, sent(engine, sealer, job.id)).reason == "expired"
+
+
+def test_a_lost_reply_is_made_up_for_under_the_same_key(
+    service: CodeService, engine: Engine, sealer: Sealer
+) -> None:
+    code = sent(engine, sealer, service.issue(PHONE, "login", backend="shop").id)
+    assert verify(service, code, key="once").verified
+    assert verify(service, code, key="once").verified
+    assert verify(service, code, key="twice").reason == "used"
+
+
+def test_fifty_people_with_the_right_code_are_one(
+    service: CodeService, engine: Engine, sealer: Sealer
+) -> None:
+    code = sent(engine, sealer, service.issue(PHONE, "login", backend="shop").id)
+    with ThreadPoolExecutor(50) as pool:
+        outcomes = list(pool.map(lambda _: verify(service, code).verified, range(50)))
+    assert outcomes.count(True) == 1
+
+
+def test_five_wrong_guesses_and_no_more(
+    service: CodeService, engine: Engine, sealer: Sealer
+) -> None:
+    code = sent(engine, sealer, service.issue(PHONE, "login", backend="shop").id)
+    with ThreadPoolExecutor(50) as pool:
+        reasons = list(pool.map(lambda _: verify(service, other_than(code)).reason, range(50)))
+    assert reasons.count("wrong") == 5
+    assert verify(service, code).reason == "too_many_attempts"
+
+
+def test_what_cannot_be_a_code_uses_up_no_guess(service: CodeService) -> None:
+    service.issue(PHONE, "login", backend="shop")
+    with pytest.raises(ValidationError):
+        verify(service, "12a4")
+    assert verify(service, "000000").attempts_left in (4, 0)
+
+
+def test_a_refused_code_leaves_the_older_as_it_is(
+    service: CodeService, engine: Engine, sealer: Sealer
+) -> None:
+    code = sent(engine, sealer, service.issue(PHONE, "login", backend="shop").id)
+    with pytest.raises(Throttled):
+        service.issue(PHONE, "login", backend="shop")
+    assert verify(service, code).verified
+
+
+# Codes of a provider.
+
+
+@contextmanager
+def a_provider(engine: Engine, **columns: Any) -> Iterator[list[str]]:
+    """Questions to it end as a worker would have ended them, with those columns."""
+    asked: list[str] = []
+    over = threading.Event()
+
+    def answer() -> None:
+        while not over.wait(0.01):
+            with writing(engine) as connection:
+                waiting = jobs.c.kind == "sms_code_check", jobs.c.state == State.QUEUED
+                ids = connection.scalars(select(jobs.c.id).where(*waiting)).all()
+                connection.execute(
+                    update(jobs)
+                    .where(*waiting)
+                    .values(settled_at=utc_now(), updated_at=utc_now(), **columns)
+                )
+            asked.extend(ids)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield asked
+    over.set()
+    thread.join()
+
+
+def handed_over(service: CodeService, engine: Engine, name: str = "aliyun_sms_auth") -> None:
+    job = service.issue(PHONE, "login", backend="shop")
+    with writing(engine) as connection:
+        hand_over(connection, job.id, name)
+
+
+def test_a_providers_code_is_asked_about_there(service: CodeService, engine: Engine) -> None:
+    handed_over(service, engine)
+    said = {"state": State.SUCCEEDED}
+    with a_provider(engine, **said, result={"verdict": "fail"}) as asked:
+        assert verify(service, "777777").attempts_left == 4
+    with a_provider(engine, **said, result={"verdict": "pass"}) as asked:
+        guess = CodeGuess.model_validate({"phone": PHONE, "scene": "login", "code": "777777"})
+        assert asyncio.run(service.verify_async(guess, backend="shop")).verified
+        # The provider is not asked about what has passed already.
+        assert verify(service, "777777").reason == "used"
+    assert len(asked) == 1
+
+
+def test_a_provider_that_says_nothing_leaves_the_guess_counted(
+    service: CodeService, engine: Engine
+) -> None:
+    handed_over(service, engine)
+    with (
+        a_provider(engine, state=State.FAILED, reason="provider.unavailable"),
+        pytest.raises(RetryError) as caught,
+    ):
+        verify(service, "777777")
+    assert caught.value.code == "code.unsaid"
+    with a_provider(engine, state=State.SUCCEEDED, result={"verdict": "fail"}):
+        assert verify(service, "777777").attempts_left == 3
+
+
+def test_a_road_that_nobody_can_ask_is_a_fault_of_the_configuration(
+    service: CodeService, engine: Engine
+) -> None:
+    handed_over(service, engine, "nobody")
+    with pytest.raises(ConfigurationError):
+        verify(service, "777777")
+
+
+# In a transaction of one's own.
+
+
+def test_job_and_code_stand_or_fall_with_the_callers_transaction(
+    service: CodeService, engine: Engine
+) -> None:
+    with Session(engine) as session:
+        service.issue(PHONE, "login", backend="shop", transaction=session)
+        session.rollback()
+    assert (all_rows(engine, jobs), all_rows(engine, codes)) == ([], [])
+    with Session(engine) as session, session.begin():
+        service.issue(PHONE, "register", backend="shop", transaction=session)
+        with pytest.raises(Throttled):
+            service.issue(PHONE, "register", backend="shop", transaction=session)
+    assert (len(all_rows(engine, jobs)), len(all_rows(engine, codes))) == (1, 1)
+
+
+def test_nobody_waits_for_the_callers_commit_but_those_of_the_same_code(
+    service: CodeService, engine: Engine
+) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time, whoever it is")
+    with Session(engine) as session, session.begin():
+        service.issue(PHONE, "login", backend="shop", transaction=session)
+        # The same phone, the same backend, the same alarm.
+        service.issue(PHONE, "register", backend="shop")
+
+
+def test_it_serves_an_event_loop(service: CodeService, engine: Engine, sealer: Sealer) -> None:
+    async def issue_and_verify() -> bool:
+        job = await service.issue_async(PHONE, "login", backend="shop")
+        code = await asyncio.to_thread(sent, engine, sealer, job.id)
+        guess = CodeGuess.model_validate({"phone": PHONE, "scene": "login", "code": code})
+        return (await service.verify_async(guess, backend="shop")).verified
+
+    assert asyncio.run(issue_and_verify())
+
+
+def test_an_async_session_takes_them_along(service: CodeService, engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("there is no driver for it here")
+
+    async def issue() -> None:
+        other = create_async_engine(engine.url)
+        async with AsyncSession(other) as session, session.begin():
+            await service.issue_async(PHONE, "login", backend="shop", transaction=session)
+        await other.dispose()
+
+    asyncio.run(issue())
+    assert len(all_rows(engine, codes)) == 1
