@@ -16,6 +16,7 @@ from string import Template
 from typing import Any
 
 import orjson
+import phonenumbers
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -90,6 +91,38 @@ def test_a_foreign_number_is_told_from_a_mistyped_one() -> None:
         Phone("+852 5123 4567")
     with pytest.raises(InvalidValue, match="13 to 19 in front"):
         Phone("12400000001")
+
+
+@given(st.text("0123456789 -+", max_size=24))
+def test_what_is_understood_is_what_phonenumbers_reads_as_that_mainland_number(text: str) -> None:
+    try:
+        kept = reveal(Phone(text))
+    except InvalidValue:
+        return
+    _is_mainland(text, kept)
+
+
+@given(
+    st.sampled_from(["", "+86", "0086", "86", "+86 ", "0086-", "86 "]),
+    st.from_regex(r"1[3-9][0-9]{9}", fullmatch=True),
+    st.lists(st.integers(1, 10), max_size=3, unique=True),
+    st.sampled_from(" -"),
+)
+def test_every_mainland_mobile_number_is_understood_however_it_is_grouped(
+    prefix: str, number: str, gaps: list[int], gap: str
+) -> None:
+    typed = number
+    for place in sorted(gaps, reverse=True):
+        typed = typed[:place] + gap + typed[place:]
+    assert reveal(Phone(prefix + typed)) == number
+    _is_mainland(prefix + typed, number)
+
+
+def _is_mainland(typed: str, kept: str) -> None:
+    digits = typed.replace(" ", "").replace("-", "")
+    international = digits if digits.startswith("+") else f"+86{kept}"
+    parsed = phonenumbers.parse(international, "CN")
+    assert (parsed.country_code, str(parsed.national_number)) == (86, kept)
 
 
 @pytest.mark.parametrize(

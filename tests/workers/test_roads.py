@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
-from models.codes import NewCode, checker_of, insert_codes
+from models.codes import NewCode, Verification, checker_of, insert_codes
 from models.database import writing
 from models.errors import (
     ConfigurationError,
@@ -34,17 +37,22 @@ from models.identifiers import new_id
 from models.jobs import JobView, find_job
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.pauses import Pause, Scope, list_pauses, pause
+from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from models.states import State
 from models.tables import deliveries, jobs
 from models.webhooks import Endpoints
+from tasks.preparation import Preparation
 from tasks.roads import may_go_elsewhere, most_hopeful
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, store_job
 from workers.circuits import Circuits
+from workers.codes import CodeGuess, CodeService
+from workers.dispatch import Dispatcher, connect_redis
 from workers.execution import Execution
 from workers.identities import open_identity_checks
 from workers.maintenance import Reconciler
 from workers.outlet import Integrations
+from workers.service import JobService
 from workers.settings import load_settings
 from workers.sms_outlet import open_sms_roads
 
@@ -137,6 +145,16 @@ class World:
         with self.engine.connect() as connection:
             return checker_of(connection, job_id)
 
+    def question(self) -> str:
+        """The question that waits for a worker, once there is one."""
+        waiting = jobs.c.kind == "sms_code_check", jobs.c.state == State.QUEUED
+        while True:
+            with self.engine.connect() as connection:
+                found: str | None = connection.scalar(select(jobs.c.id).where(*waiting))
+            if found is not None:
+                return found
+            time.sleep(0.01)
+
     def texts(self, job_id: str) -> list[str]:
         """Who carried out a text for the job, whether or not we were told."""
         entries = self.sandbox.journal.entries(job_id)
@@ -173,6 +191,42 @@ def test_the_order_of_the_roads_is_configuration(world: World) -> None:
     assert world.look(job_id).result["road"] == "aliyun_sms_auth"
     assert world.texts(job_id) == ["aliyun_number_auth"]
     assert world.checker(job_id) == "aliyun_sms_auth"
+
+
+def test_a_code_that_the_provider_made_is_verified_by_it_and_passes_once(world: World) -> None:
+    execution = world.worker("aliyun_sms_auth", "aliyun_sms")
+    with a_code_service(world.engine) as codes:
+        sent = codes.issue("16400001234", "register", backend="test")
+        execution.run(sent.id)
+        (made,) = world.sandbox.dypns.codes(sent.id)
+
+        def verified(code: str) -> Verification:
+            guess = CodeGuess.model_validate(
+                {"phone": "16400001234", "scene": "register", "code": code}
+            )
+            return codes.verify(guess, backend="test")
+
+        with ThreadPoolExecutor(1) as person:
+            wrong = person.submit(verified, f"{(int(made) + 1) % 10 ** len(made):0{len(made)}}")
+            execution.run(world.question())
+            assert (wrong.result().reason, wrong.result().attempts_left) == ("wrong", 4)
+            right = person.submit(verified, made)
+            execution.run(world.question())
+            assert right.result().verified
+        assert verified(made).reason == "used"
+
+
+@contextmanager
+def a_code_service(engine: Engine) -> Iterator[CodeService]:
+    commits, pseudonyms = GroupCommit(engine), Pseudonyms(PSEUDONYM_KEY)
+    preparation = Preparation(
+        Sealer(engine, KEYS), pseudonyms, policy_version=load_policy().version
+    )
+    dispatcher = Dispatcher(connect_redis("redis://127.0.0.1:1/0"), engine)
+    service = JobService(engine, commits, preparation, dispatcher)
+    yield CodeService(service, commits, pseudonyms)
+    commits.close()
+    dispatcher.close()
 
 
 def test_of_the_second_roads_texts_nobody_can_be_asked_so_no_number_is_kept(world: World) -> None:
