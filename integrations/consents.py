@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from integrations.admission import Reason, Refused
 from models.disclosures import Demands
-from models.pii import IdNumber
+from models.pii import IdNumber, Personal
 
 if TYPE_CHECKING:
     from integrations.policy import Operation, Policy
@@ -62,8 +62,8 @@ def demands_of(
 
 def _holds_child(held: object, today: dt.date) -> bool:
     """Whether an identity number, however deep, is one of somebody under 14."""
-    if isinstance(held, IdNumber):
-        return held.age_on(today) < _OF_AGE
+    if isinstance(held, Personal | str):
+        return isinstance(held, IdNumber) and held.age_on(today) < _OF_AGE
     if isinstance(held, Mapping):
         return any(_holds_child(value, today) for value in held.values())
     if isinstance(held, list | tuple | set | frozenset):

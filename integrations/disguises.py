@@ -17,6 +17,7 @@ import base64
 import hashlib
 import re
 import unicodedata
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -50,7 +51,9 @@ class Unfolded:
     def has_word(self, word: str) -> bool:
         """Whether ``word`` stands there with no ASCII letter, digit or underscore beside it."""
         plain = _plain(word.encode())
-        return any(plain in _WORD.findall(layer.text) for layer in self.layers)
+        return any(
+            plain in layer.text and plain in _WORD.findall(layer.text) for layer in self.layers
+        )
 
     def has_line(self, line: str) -> bool:
         """Whether a whole line is ``line``; one of fewer than four characters is no evidence."""
@@ -61,12 +64,19 @@ class Unfolded:
 
 
 class _Layer:
-    __slots__ = ("base64", "letters", "text")
+    """One layer; its forms are made when somebody looks for something in them."""
 
     def __init__(self, data: bytes) -> None:
+        self._data = data
         self.text = _plain(data)
-        self.letters = _letters(self.text)
-        self.base64 = data.translate(_ONE_ALPHABET, b"\r\n")
+
+    @cached_property
+    def letters(self) -> bytes:
+        return _letters(self.text)
+
+    @cached_property
+    def base64(self) -> bytes:
+        return self._data.translate(_ONE_ALPHABET, b"\r\n")
 
 
 class Disguises:

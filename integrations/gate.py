@@ -73,6 +73,9 @@ Signer = Callable[[UnsignedRequest], Mapping[str, str]]
 """Returns the headers that authenticate a request; the policy lists their names and shapes."""
 
 
+_NOTHING = Demands()
+
+
 class Precondition(Protocol):
     """A rule about the attempt that must hold before anything is built."""
 
@@ -151,16 +154,17 @@ class Gate:
             DatabaseUnavailable: The disclosure could not be recorded; nothing has left.
         """
         operation = self._policy.operations.get(request.operation.name)
-        disclosure = self._disclosure(operation, request, attempt)
+        now = self._clock()
         try:
-            demands = self._check(operation, request, attempt, disclosure.at)
+            demands = self._check(operation, request, attempt, now)
             admitted = self._admit(request, sign, attempt)
         except Refused as refusal:
-            self._deny(disclosure, str(refusal))
+            self._deny(self._disclosure(operation, request, attempt, now), str(refusal))
+        disclosure = self._disclosure(operation, request, attempt, now, demands)
         # Recording and connecting take their time, and what has expired meanwhile stays.
-        deadline = time.monotonic() + _seconds_left(attempt, disclosure.at)
+        deadline = time.monotonic() + _seconds_left(attempt, now)
         try:
-            self._ledger.record(replace(disclosure, demands=demands))
+            self._ledger.record(disclosure)
         except Withheld as refusal:
             self._deny(disclosure, refusal.code)
         except DatabaseUnavailable:
@@ -180,12 +184,12 @@ class Gate:
             DeniedError: :meth:`send` would refuse before it looks at a byte; on record as there.
         """
         operation = self._policy.operations.get(request.operation.name)
-        disclosure = self._disclosure(operation, request, attempt)
+        now = self._clock()
         try:
-            demands = self._check(operation, request, attempt, disclosure.at)
+            demands = self._check(operation, request, attempt, now)
         except Refused as refusal:
-            self._deny(disclosure, str(refusal))
-        return replace(disclosure, demands=demands)
+            self._deny(self._disclosure(operation, request, attempt, now), str(refusal))
+        return self._disclosure(operation, request, attempt, now, demands)
 
     def close(self) -> None:
         """Drop all connections."""
@@ -238,7 +242,8 @@ class Gate:
         return operation.at(destination)
 
     def _deny(self, disclosure: Disclosure, reason: str) -> NoReturn:
-        self._ledger.record(replace(disclosure, verdict=Verdict.DENIED, reason=reason))
+        denied = replace(disclosure, verdict=Verdict.DENIED, reason=reason, demands=_NOTHING)
+        self._ledger.record(denied)
         code = "expired" if reason == Reason.EXPIRED else DeniedError.default_code
         raise DeniedError(f"{disclosure.operation} was denied: {reason}", code=code) from None
 
@@ -306,7 +311,12 @@ class Gate:
         raise failure
 
     def _disclosure(
-        self, operation: Operation | None, request: MinimizedRequest, attempt: Attempt
+        self,
+        operation: Operation | None,
+        request: MinimizedRequest,
+        attempt: Attempt,
+        now: dt.datetime,
+        demands: Demands = _NOTHING,
     ) -> Disclosure:
         purpose = self._policy.purposes[operation.purpose] if operation else None
         return Disclosure(
@@ -327,7 +337,8 @@ class Gate:
             consent_ref=attempt.consent_ref,
             verdict=Verdict.ADMITTED,
             reason=None,
-            at=self._clock(),
+            at=now,
+            demands=demands,
         )
 
 

@@ -105,7 +105,7 @@ def _write_multipart(leaves: Iterable[tuple[Path, Leaf]]) -> bytes:
     return f"{''.join(parts)}--{_BOUNDARY}--\r\n".encode()
 
 
-_PAIRS = re.compile(rb"(?:[A-Za-z0-9._~&=-]|%[0-9A-Fa-f]{2})*")
+_PAIRS = re.compile(rb"(?:[A-Za-z0-9._~&=-]++|%[0-9A-Fa-f]{2})*+")
 
 
 def _read_pairs(data: bytes, nested: frozenset[str]) -> Leaves:

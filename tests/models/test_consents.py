@@ -184,10 +184,11 @@ def test_it_covers_whoever_the_job_is_about_under_the_same_text(
     assert _reason(engine, ledger, _wanted(engine, people=(USER,))) is None
 
 
+@pytest.mark.parametrize("kind", [ConsentKind.CONSENT, ConsentKind.SEPARATE])
 def test_a_simple_consent_will_do_where_no_separate_one_is_demanded(
-    engine: Engine, ledger: LedgerWriter
+    engine: Engine, ledger: LedgerWriter, kind: ConsentKind
 ) -> None:
-    _record(engine, replace(CONSENT, kind=ConsentKind.CONSENT))
+    _record(engine, replace(CONSENT, kind=kind))
 
     assert _reason(engine, ledger, _wanted(engine, replace(DEMANDS, separate=False))) is None
 
@@ -222,6 +223,7 @@ def test_nothing_about_a_restricted_person_is_disclosed(
     with writing(engine) as connection:
         assert lift_restriction(connection, "shop", restriction.id, now=NOW) is not None
     assert _reason(engine, ledger, _wanted(engine, plain, (USER,))) is None
+    assert _reason(engine, ledger, _wanted(engine, people=(USER,))) is None
 
 
 def test_a_legal_duty_is_done_in_spite_of_it(engine: Engine, ledger: LedgerWriter) -> None:
