@@ -165,4 +165,4 @@ def test_the_whole_report_holds_on_both_databases(postgres_url: str, tmp_path: P
     )
     found = json.loads(done.stdout)
     assert done.returncode == 0, [(proof["name"], proof["faults"]) for proof in found]
-    assert [proof["holds"] for proof in found] == [True] * 6
+    assert [proof["holds"] for proof in found] == [True] * 7

@@ -8,6 +8,7 @@ with PostgreSQL), all logs, every reply of the gateway and the command line.
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,7 @@ from workers.proofs.traces import Value, find
 __all__ = ["sweep_jobs"]
 
 _UNREACHED = 30.0
+_A_COMMAND = dt.timedelta(seconds=15)
 
 _MISHAPS: dict[str, tuple[Fault, ...]] = {
     # The crash comes first, because it ends whatever else is under way.
@@ -71,6 +73,7 @@ def sweep_jobs(
             partial(sweep.run, task, mishap) for mishap in _MISHAPS for task in TASKS.values()
         ]
         cases += [sweep.refuse, sweep.settle, sweep.replay, sweep.settle, sweep.look]
+        cases += [sweep.object]
         cases += [sweep.search_wire, sweep.search_places]
         run_proof(proof, cases, progress)
         proof.notes += sweep.notes
@@ -156,10 +159,15 @@ class _Sweep:
     def replay(self) -> Iterator[str]:
         """Have what failed done again."""
         views = map(self._house.entrance.service.find, self._people)
+        # What lives for seconds is past it by now.
+        by = utc_now() + _A_COMMAND
         failed = [
             view.id
             for view in views
-            if view and view.state is State.FAILED and not TASKS[view.kind].forgets
+            if view
+            and view.state is State.FAILED
+            and not TASKS[view.kind].forgets
+            and (view.expires_at or by) >= by
         ]
         words = ("--reason", "proof of the canaries", "--json", "--even-if-sent")
         if not failed:
@@ -193,6 +201,41 @@ class _Sweep:
             ]
         if any(each.result() for each in done):
             yield "a command failed that shows jobs and disclosures"
+
+    def object(self) -> Iterator[str]:
+        """Agree, change one's mind, object and be shown what is known of that, by every door."""
+        first, *_ = self._people
+        person = self._people[first]
+        phone = person.text(Phone)
+        agreement = {
+            "ref": "agreed",
+            "kind": "separate",
+            "purpose": "verify_phone",
+            "phone": phone,
+            "user": person.user,
+            "granted_at": utc_now().isoformat(),
+        }
+        if self._house.ask("POST", "/v1/consents", agreement)[0] != 200:
+            yield "a consent was not recorded"
+        malformed = {"phone": phone + "0", "user": person.address}
+        self._house.ask("POST", "/v1/consents", agreement | malformed)
+        for ref in ("agreed", person.user):
+            self._house.ask("POST", f"/v1/consents/{ref}/withdraw")
+        body = {"phone": phone, "reason": "objection"}
+        status, restriction = self._house.ask("PUT", "/v1/restrictions", body)
+        if status != 200:
+            yield "a person was not restricted"
+            return
+        with ThreadPoolExecutor() as pool:
+            shown = pool.submit(
+                self._house.command, "privacy", "consents", "--phone", "-", typed=phone
+            )
+            mine = ("privacy", "subject", "--user", "-", "--backend", "proof")
+            found = pool.submit(self._house.command, *mine, typed=person.user)
+        if shown.result() or found.result():
+            yield "a command failed that shows consents and disclosures"
+        if self._house.ask("DELETE", f"/v1/restrictions/{restriction['id']}")[0] != 200:
+            yield "a restriction was not lifted"
 
     def search_wire(self) -> Iterator[str]:
         """Each request carries one person's cells and nothing else of anybody."""

@@ -78,6 +78,7 @@ def prove(
     from workers.proofs.control import control
     from workers.proofs.interference import non_interference
     from workers.proofs.jobs import sweep_jobs
+    from workers.proofs.mutation import mutation
     from workers.proofs.necessity import necessity
 
     policy = load_policy(policy_file)
@@ -87,6 +88,7 @@ def prove(
         control(policy, progress),
         non_interference(policy, progress, variations=2000 if thorough else 150),
         necessity(policy, progress),
+        mutation(),
     ]
     if database_url is not None:
         with_rows = sweep_jobs(policy, progress, policy_file=policy_file, database_url=database_url)

@@ -81,6 +81,11 @@ def test_for_a_child_the_guardian_must_agree_however_deep_its_number_lies(
             _demands(policy, held, guardian=nothing)
 
 
+@pytest.mark.parametrize("held", [7, None, True, NOW, "999999202001010010", [GROWN, 7]], ids=str)
+def test_what_is_no_childs_number_calls_for_no_guardian(policy: Policy, held: object) -> None:
+    assert _demands(policy, held, guardian=None) == Demands(backend="shop")
+
+
 def test_the_fourteenth_birthday_begins_at_midnight_in_china(policy: Policy) -> None:
     before = FOURTEEN - dt.timedelta(microseconds=1)
 
