@@ -47,7 +47,12 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{GATE}/test_impersonal_fields.py",
         f"{GATE}/test_leaky_adapters.py",
     ),
-    "integrations.gate": (f"{GATE}/test_leaky_adapters.py", f"{GATE}/test_gate.py"),
+    "integrations.gate": (
+        f"{GATE}/test_gate.py",
+        f"{GATE}/test_leaky_adapters.py",
+        f"{GATE}/test_consents.py",
+        f"{GATE}/test_wire.py",
+    ),
     "integrations.reply": (f"{GATE}/test_reply.py", f"{GATE}/test_gate.py"),
     "integrations.disguises": (f"{GATE}/test_disguises.py", f"{GATE}/test_admission.py"),
     "integrations.detectors": (f"{GATE}/test_detectors.py", f"{GATE}/test_admission.py"),

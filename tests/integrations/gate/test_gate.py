@@ -186,6 +186,19 @@ def test_a_further_precondition_can_deny(
     assert ledger.rows[0].reason == "subject_restricted"
 
 
+def test_what_is_answered_from_memory_is_held_to_the_same_preconditions(
+    gate: Gate, operation: Operation, policy: Policy, server: RecordingServer, ledger: MemoryLedger
+) -> None:
+    allowed, late = make_attempt(policy), make_attempt(policy, expires_at=NOW)
+    gate.permit(operation.minimize(allowed.held, CONFIGURED), attempt=allowed)
+    assert ledger.rows == []
+
+    with pytest.raises(DeniedError, match="expired"):
+        gate.permit(operation.minimize(late.held, CONFIGURED), attempt=late)
+    assert [(row.verdict, row.reason) for row in ledger.rows] == [(Verdict.DENIED, "expired")]
+    assert server.connections == 0
+
+
 def test_a_sensitive_operation_needs_a_separate_consent(
     policy: Policy, attempt: Attempt, server: RecordingServer, ledger: MemoryLedger
 ) -> None:
