@@ -21,7 +21,7 @@ from integrations.destinations import OwnHosts
 from integrations.leaves import CONTENT_TYPES, Leaf, Path, write
 from integrations.minimize import TRANSFORMS
 from integrations.policy import Place
-from integrations.reply import Garbled, Reply, cut
+from integrations.reply import Decrypt, Garbled, Reply, cut
 from models.clock import Clock, utc_now
 from models.disclosures import (
     Demands,
@@ -136,13 +136,21 @@ class Gate:
         """The policy in force."""
         return self._policy
 
-    def send(self, request: MinimizedRequest, *, sign: Signer, attempt: Attempt) -> Reply:
+    def send(
+        self,
+        request: MinimizedRequest,
+        *,
+        sign: Signer,
+        attempt: Attempt,
+        decrypt: Decrypt | None = None,
+    ) -> Reply:
         """Send one request, if it may leave.
 
         Args:
             request: What :meth:`Operation.minimize` made.
             sign: Authenticates the final bytes.
             attempt: On whose behalf; each admitted request adds to its ``results``.
+            decrypt: Opens what the recipient encrypts for us.
 
         Returns:
             The answer, cut to what the policy keeps, of any HTTP status.
@@ -171,7 +179,7 @@ class Gate:
             # It may stand nevertheless, and then somebody must know that nothing left.
             attempt.results.append(self._never_tried(disclosure))
             raise
-        return self._deliver(admitted, deadline, disclosure, attempt)
+        return self._deliver(admitted, deadline, disclosure, attempt, decrypt)
 
     def permit(self, request: MinimizedRequest, *, attempt: Attempt) -> Disclosure:
         """Hold an attempt to its preconditions without sending: for what is answered from memory.
@@ -259,7 +267,12 @@ class Gate:
         )
 
     def _deliver(
-        self, admitted: Admitted, deadline: float, disclosure: Disclosure, attempt: Attempt
+        self,
+        admitted: Admitted,
+        deadline: float,
+        disclosure: Disclosure,
+        attempt: Attempt,
+        decrypt: Decrypt | None,
     ) -> Reply:
         operation = self._policy.operations[disclosure.operation]
         started = time.perf_counter()
@@ -284,7 +297,9 @@ class Gate:
         try:
             answer = self._wire.send(admitted, deadline)
             status = answer.status
-            reply = cut(operation, answer.status, answer.headers, answer.body, disclosure.id)
+            reply = cut(
+                operation, answer.status, answer.headers, answer.body, disclosure.id, decrypt
+            )
         except Unsent:
             settle(SendResult.UNSENT)
             failure = RetryError(

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from integrations.detectors import detect
+from models.pii import Personal, Phone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from integrations.policy import Operation, ReplyRule
 
-__all__ = ["Garbled", "Reply", "cut"]
+__all__ = ["Decrypt", "Garbled", "Reply", "cut"]
 
 # A result code, an id, a time: what a kept field looks like. Prose and names do not pass.
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:^/+=-]{0,127}(?: [0-9:]{5,8})?", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9 ,:._-]{1,64}", re.ASCII)
 _MOST_ROWS = 200
 _LONGEST_EXCERPT = 64
+_LONGEST_PERSONAL = 1024
+
+Decrypt = Callable[[str], str]
+"""Opens an encrypted field of a reply; raises ValueError for whatever cannot be opened."""
 
 
 class Garbled(Exception):
@@ -44,6 +50,8 @@ class Reply:
     request_id: str | None
     """The recipient's own name for the request."""
     disclosure_id: str
+    personal: Mapping[str, Personal] = field(default_factory=dict)
+    """By the policy's list of personal fields, labelled; absent is what could not be read."""
 
 
 def cut(
@@ -52,6 +60,7 @@ def cut(
     headers: Mapping[str, str],
     body: bytes,
     disclosure_id: str = "",
+    decrypt: Decrypt | None = None,
 ) -> Reply:
     """Keep what the policy keeps.
 
@@ -61,6 +70,7 @@ def cut(
         headers: All headers, names in lower case.
         body: The whole body.
         disclosure_id: Of the request that is answered.
+        decrypt: Opens what the recipient encrypts for us.
 
     Where the policy keeps nothing of a body, it is not read: the status says everything.
 
@@ -69,7 +79,7 @@ def cut(
             Of an error whose body cannot be read, the status alone is kept.
     """
     rule = operation.reply
-    looked_at = bool(rule.keep or rule.excerpts)
+    looked_at = bool(rule.keep or rule.excerpts or rule.personal)
     success = 200 <= status < 300
     if looked_at and not success and status < 400:
         raise Garbled
@@ -97,7 +107,26 @@ def cut(
         code=None if code is None else str(code),
         request_id=None if request_id is None else str(request_id),
         disclosure_id=disclosure_id,
+        personal=_personal(rule, document, decrypt),
     )
+
+
+def _personal(
+    rule: ReplyRule, document: dict[str, Any], decrypt: Decrypt | None
+) -> dict[str, Personal]:
+    """What the reply says about a person, labelled before anyone sees it."""
+    found: dict[str, Personal] = {}
+    for path, kind in rule.personal.items():
+        value = _find(document, path)
+        if not isinstance(value, str) or len(value) > _LONGEST_PERSONAL:
+            continue
+        try:
+            text = decrypt(value) if kind == "encrypted_phone" and decrypt else value
+            found[path] = Phone(text)
+        except ValueError:
+            # Whatever was wrong with it, it is no phone number.
+            continue
+    return found
 
 
 def _kept(rule: ReplyRule, document: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ __all__ = [
     "jobs",
     "ledger_heads",
     "limits",
+    "login_phones",
     "metadata",
     "pauses",
     "payment_mismatches",
@@ -547,6 +548,18 @@ Index(
     unique=True,
     postgresql_where=_unresolved,
     sqlite_where=_unresolved,
+)
+
+# Numbers that a login brought home, sealed until their backend takes them.
+
+login_phones = Table(
+    "login_phones",
+    metadata,
+    Column("job_id", _Id, primary_key=True),
+    Column("backend", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("bucket", String(10), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 
 # Verdicts about people, found again by a keyed fingerprint of what was checked.

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from tasks.identity_check import IDENTITY_CHECK
 from tasks.payload import Payload
+from tasks.phone_login import JIGUANG_LOGIN, PHONE_CHECK, PHONE_LOGIN
 from tasks.sms_code import SMS_CODE
 from tasks.sms_code_check import SMS_CODE_CHECK
 from tasks.sms_report import SMS_REPORT
@@ -16,7 +17,19 @@ from tasks.webhook import WEBHOOK
 __all__ = ["TASKS", "task_for", "task_named"]
 
 TASKS: Mapping[str, Task] = MappingProxyType(
-    {task.kind: task for task in (SMS_CODE, SMS_CODE_CHECK, IDENTITY_CHECK, SMS_REPORT, WEBHOOK)}
+    {
+        task.kind: task
+        for task in (
+            SMS_CODE,
+            SMS_CODE_CHECK,
+            IDENTITY_CHECK,
+            PHONE_LOGIN,
+            JIGUANG_LOGIN,
+            PHONE_CHECK,
+            SMS_REPORT,
+            WEBHOOK,
+        )
+    }
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from models.errors import GiveUpError
-from models.pii import Personal
+from models.pii import Personal, Phone
 from tasks.outcomes import Outcome
 from tasks.payload import Payload
 from tasks.retries import RetryRule
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from integrations.receipt import Receipt
     from models.attempts import Attempt
     from models.identities import IdentityRecord, KeepVerdict
+    from models.login_phones import KeepPhone
 
 __all__ = [
     "CodeProvider",
     "Context",
     "IdentityDesk",
+    "LoginDesk",
     "Queue",
     "SmsSender",
     "Task",
@@ -86,6 +88,22 @@ class IdentityDesk(Protocol):
         """What of a verdict stays."""
 
 
+class LoginDesk(Protocol):
+    """Spends login tokens; see :mod:`workers.logins`."""
+
+    def aliyun(self, attempt: Attempt) -> Phone:
+        """The number behind the attempt's token, or an error of the tree."""
+
+    def jiguang(self, attempt: Attempt) -> Phone:
+        """The same for a token of Jiguang's SDK."""
+
+    def is_own(self, attempt: Attempt) -> bool | None:
+        """Whether the attempt's phone is the one behind its token; None if nobody can tell."""
+
+    def keep(self, attempt: Attempt, phone: Phone) -> KeepPhone:
+        """The number, sealed for the backend that asked."""
+
+
 class Context(Protocol):
     """What a handler is handed: its integrations, ready to use."""
 
@@ -108,6 +126,10 @@ class Context(Protocol):
     @property
     def identities(self) -> IdentityDesk:
         """Real-name checks."""
+
+    @property
+    def logins(self) -> LoginDesk:
+        """One-click login."""
 
 
 def _no_lane(_payload: object) -> None:

@@ -16,6 +16,7 @@ from workers.codes import CodeService
 from workers.consents import Consents
 from workers.dispatch import Dispatcher, connect_redis
 from workers.limits import Limiter, Shield
+from workers.login_phones import LoginPhones
 from workers.published import open_policy
 from workers.service import JobService
 from workers.settings import Settings
@@ -41,6 +42,7 @@ class Entrance:
     codes: CodeService
     limiter: Limiter
     shield: Shield
+    phones: LoginPhones
 
     def close(self) -> None:
         """Store and dispatch what was handed in, then let go of the connections."""
@@ -83,4 +85,5 @@ def open_entrance(settings: Settings) -> Entrance:
         ),
         limiter=Limiter(commits, pseudonyms, shield),
         shield=shield,
+        phones=LoginPhones(engine, sealer),
     )

@@ -16,6 +16,7 @@ from models.disclosures import Ledger
 from models.errors import ConfigurationError
 from models.webhooks import Endpoints
 from workers.identities import IdentityChecks, open_identity_checks
+from workers.logins import LoginRoads, open_login_roads
 from workers.published import open_policy
 from workers.settings import Settings
 from workers.sms_outlet import SmsRoads, open_sms_roads
@@ -30,6 +31,7 @@ class Integrations:
     sms_roads: SmsRoads
     webhooks: BackendWebhooks
     identities: IdentityChecks
+    logins: LoginRoads
     gate: Gate
 
     @property
@@ -75,6 +77,7 @@ def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrati
         sms_roads=open_sms_roads(gate, settings),
         webhooks=webhooks,
         identities=open_identity_checks(gate, engine, settings),
+        logins=open_login_roads(gate, engine, settings),
         gate=gate,
     )
 

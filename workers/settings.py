@@ -97,6 +97,14 @@ class Settings(BaseSettings):
         min_length=32,
         description="the last part of the address to which Aliyun reports deliveries",
     )
+    jiguang_app_key: str | None = None
+    jiguang_master_secret: SecretStr | None = None
+    jiguang_private_key_file: Path | None = Field(
+        default=None, description="PEM; its public half stands in Jiguang's console"
+    )
+    china_mobile_road: Literal["aliyun", "jiguang"] = Field(
+        default="aliyun", description="whose SDK brings China Mobile's login tokens"
+    )
     identity_valid_days: Annotated[int, Field(ge=0, le=365)] = Field(
         default=30, description="for so long a verdict answers the same real-name check again"
     )

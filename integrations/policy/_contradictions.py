@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["contradictions"]
 
+_PHONE = "user.contact.phone_number"
 _Finding = tuple[tuple[str | int, ...], str]
 
 # Headers that tell a third party about a person or a visit, whoever signs them.
@@ -159,9 +160,13 @@ def _reply(policy: Policy, operation: Operation) -> Iterator[_Finding]:
         path = getattr(reply, role)
         if path is not None and path not in reply.keep:
             yield ("reply", role), f"{path} is not kept"
-    for path in (*reply.keep, *reply.excerpts):
+    for path in reply.paths:
         for part in path.replace("[]", "").split("."):
             if part in policy.denied.reply_fields:
                 yield ("reply", "keep"), f"{path} is never kept"
     for path in reply.excerpts.keys() & set(reply.keep):
         yield ("reply", "excerpts"), f"{path} is kept whole already"
+    for path in reply.personal.keys() & {*reply.keep, *reply.excerpts}:
+        yield ("reply", "personal"), f"{path} is kept unlabelled as well"
+    if reply.personal and _PHONE not in policy.categories:
+        yield ("reply", "personal"), f"{_PHONE} is not listed"

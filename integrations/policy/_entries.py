@@ -249,7 +249,17 @@ class ReplyRule(_Entry):
     """Kept if they look like codes; ``Rows[].Code`` keeps one field of each row."""
     excerpts: Annotated[_Table[_Pattern], Field(default_factory=lambda: MappingProxyType({}))]
     """Of these fields only the first match of the pattern is kept."""
+    personal: Annotated[
+        _Table[Literal["phone", "encrypted_phone"]],
+        Field(default_factory=lambda: MappingProxyType({})),
+    ]
+    """What the recipient tells about a person: kept labelled, apart from everything else."""
     headers: tuple[_HeaderName, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every field of the body that is kept in some way."""
+        return (*self.keep, *self.excerpts, *self.personal)
 
 
 class Operation(_Entry):

@@ -93,8 +93,8 @@ def _operation(old: Operation | None, new: Operation) -> Iterator[_Finding]:
                 yield where, f"field {name} moves into the URL"
     for name in new.headers.keys() - old.headers.keys():
         yield ("headers", name), f"sends a new header {name}"
-    for path in (*new.reply.keep, *new.reply.excerpts):
-        if path not in (*old.reply.keep, *old.reply.excerpts):
+    for path in new.reply.paths:
+        if path not in old.reply.paths:
             yield ("reply",), f"keeps a new reply field {path}"
         elif path in new.reply.keep and path not in old.reply.keep:
             yield ("reply",), f"keeps the whole of {path}"

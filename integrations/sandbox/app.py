@@ -19,6 +19,7 @@ from integrations.sandbox.control import control_routes
 from integrations.sandbox.dypns import DypnsProvider
 from integrations.sandbox.exchange import Answer, Request
 from integrations.sandbox.faults import Fault, Faults
+from integrations.sandbox.jiguang import JiguangProvider
 from integrations.sandbox.journal import Journal
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Sandbox:
             self.aliyun_sms,
             self.dypns,
             CloudauthProvider(config, clock=clock),
+            JiguangProvider(),
             self.backend,
         )
         self._by_host = {host: provider for provider in self._providers for host in provider.hosts}

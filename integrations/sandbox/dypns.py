@@ -1,4 +1,4 @@
-"""Aliyun's Number Authentication (Dypnsapi 2017-05-25), played in memory: codes by text.
+"""Aliyun's Number Authentication (Dypnsapi 2017-05-25), played in memory: codes by text, one-click login.
 
 SendSmsVerifyCode makes a code, sends it and remembers it; CheckSmsVerifyCode compares. Parameters
 and their defaults: alibabacloud-dypnsapi20170525 2.0.0; codes: the product's error list and public
@@ -22,6 +22,7 @@ from integrations.sandbox.acs3 import Refusal
 from integrations.sandbox.aliyun_sms import number_in, variables_in
 from integrations.sandbox.frequency import Frequency, Limit
 from integrations.sandbox.rpc import RpcProvider, need
+from integrations.sandbox.tokens import phone_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,6 +71,7 @@ class DypnsProvider(RpcProvider):
         self.limits = config.limits
         self._codes: defaultdict[str, list[_Code]] = defaultdict(list)
         self._sent: dict[tuple[str, str], float] = {}
+        self._spent: set[str] = set()
         self._per_number = Frequency(
             Limit("小时级", 3600, 5), Limit("天级", 86400, 10), clock=clock
         )
@@ -77,7 +79,12 @@ class DypnsProvider(RpcProvider):
     @property
     def operations(self) -> Mapping[str, Operation]:
         """By the name of the action."""
-        return {"SendSmsVerifyCode": self._send, "CheckSmsVerifyCode": self._check}
+        return {
+            "SendSmsVerifyCode": self._send,
+            "CheckSmsVerifyCode": self._check,
+            "GetMobile": self._get_mobile,
+            "VerifyMobile": self._verify_mobile,
+        }
 
     def codes(self, reference: str) -> list[str]:
         """The codes that were made under a caller's OutId, oldest first."""
@@ -89,6 +96,7 @@ class DypnsProvider(RpcProvider):
         self.limits = self._config.limits
         self._codes.clear()
         self._sent.clear()
+        self._spent.clear()
         self._per_number.clear()
 
     def _send(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
@@ -156,6 +164,27 @@ class DypnsProvider(RpcProvider):
         verdict = "PASS" if match else "UNKNOWN"
         model = {"VerifyResult": verdict, "OutId": given.get("OutId", "")}
         return {"Success": True, "Model": model}
+
+    def _get_mobile(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
+        """Any token belongs to somebody, and works once."""
+        del undelivered
+        need(given, "AccessToken")
+        return {"GetMobileResultDTO": {"Mobile": self._behind(given["AccessToken"])}}
+
+    def _verify_mobile(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
+        del undelivered
+        need(given, "AccessCode", "PhoneNumber")
+        number = number_in(given["PhoneNumber"])
+        verdict = "PASS" if self._behind(given["AccessCode"]) == number else "REJECT"
+        return {
+            "GateVerifyResultDTO": {"VerifyId": secrets.token_hex(8), "VerifyResult": verdict},
+        }
+
+    def _behind(self, token: str) -> str:
+        if len(token) < 8 or token in self._spent:
+            raise Refusal("isv.TOKEN_INVALID", "token无效")
+        self._spent.add(token)
+        return phone_behind(token)
 
 
 def _addressed(given: dict[str, str]) -> tuple[str, str]:

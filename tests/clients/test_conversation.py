@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,11 @@ from zjj._conversation import (
     Reply,
     Request,
     check_identity,
+    check_phone,
     get_job,
+    log_in,
     send_sms_code,
+    take_phone,
     wait_for_job,
 )
 
@@ -213,3 +217,42 @@ def test_a_real_name_check_says_what_it_was_given_and_nothing_else() -> None:
     assert (request.method, request.path) == ("POST", "/v1/identity-checks")
     assert json.loads(request.content or b"") == {"name": "张三", "id_number": body["id_number"]}
     assert "张三" not in repr(request)
+
+
+def take(answer: Reply | Failure) -> str | zjj.ZjjError:
+    conversation = take_phone("0" * 32)
+    request = next(conversation)
+    assert isinstance(request, Request)
+    assert (request.method, request.path) == ("POST", f"/v1/logins/{'0' * 32}/phone")
+    try:
+        conversation.send(answer)
+    except StopIteration as done:
+        return str(done.value)
+    except zjj.ZjjError as error:
+        return error
+    raise AssertionError("a number was asked for twice")
+
+
+def test_a_logins_number_is_asked_for_once_whatever_comes() -> None:
+    assert take(Reply(200, {}, b'{"phone": "16400001234"}')) == "16400001234"
+    for answer, error in (
+        (Reply(410, {}, b"{}"), zjj.NotFoundError),
+        (BUSY, zjj.RetryError),
+        (Failure("ReadTimeout"), zjj.RetryError),
+        (Reply(200, {}, b"<html>"), zjj.UnexpectedReplyError),
+        (ACCEPTED, zjj.UnexpectedReplyError),
+    ):
+        assert isinstance(take(answer), error)
+
+
+def test_only_a_jobs_id_becomes_part_of_an_address() -> None:
+    with pytest.raises(zjj.InvalidRequestError):
+        next(take_phone("../keys"))
+
+
+@pytest.mark.parametrize(("talk", "path"), [(log_in, "logins"), (check_phone, "phone-checks")])
+def test_a_token_is_handed_in_under_its_own_address(talk: Any, path: str) -> None:
+    body = {"login_token": "sdk-token-0001", "user": None}
+    _, (request,), _ = hold(talk(body, idempotency_key="key", attempts=1), ACCEPTED)
+    assert request.path == f"/v1/{path}"
+    assert json.loads(request.content or b"") == {"login_token": "sdk-token-0001"}

@@ -10,6 +10,8 @@ import pytest
 
 from integrations.aliyun.codes import REMEDIES, SMS_AUTH_REMEDIES
 from integrations.aliyun.identity_codes import IDENTITY_REMEDIES
+from integrations.aliyun.number_auth import NUMBER_AUTH_REMEDIES
+from integrations.jiguang.codes import JIGUANG_REMEDIES
 from models.states import TRANSITIONS, Event, State
 from models.tables import metadata
 from tests.docs.pages import PAGES, ROOT, Page, table
@@ -124,6 +126,14 @@ def _told(section: str) -> set[tuple[str, str]]:
         for code in re.findall(r"`([^`]+)`", theirs)
         if code != "x-acs-retry-after"
     }
+
+
+def test_every_code_about_login_tokens_stands_beside_what_it_leads_to() -> None:
+    for section, remedies in (
+        ("Aliyun's tokens", NUMBER_AUTH_REMEDIES),
+        ("Jiguang's tokens", JIGUANG_REMEDIES),
+    ):
+        assert _told(section) == {(code, remedy.code) for code, remedy in remedies.items()}
 
 
 def test_every_code_of_identity_verification_stands_beside_what_it_leads_to() -> None:

@@ -20,9 +20,10 @@ from tasks import SmsCode
 from tasks.payload import Payload
 from tasks.preparation import Preparation
 
-__all__ = ["KEYS", "PSEUDONYM_KEY", "a_code", "read_job", "store_job"]
+__all__ = ["KEYS", "KEYS_TEXT", "PSEUDONYM_KEY", "a_code", "read_job", "store_job"]
 
-KEYS = MasterKeys.parse(f"test:{generate_key()}")
+KEYS_TEXT = f"test:{generate_key()}"
+KEYS = MasterKeys.parse(KEYS_TEXT)
 PSEUDONYM_KEY = bytes(range(32))
 
 

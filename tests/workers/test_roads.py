@@ -50,6 +50,7 @@ from workers.codes import CodeGuess, CodeService
 from workers.dispatch import Dispatcher, connect_redis
 from workers.execution import Execution
 from workers.identities import open_identity_checks
+from workers.logins import open_login_roads
 from workers.maintenance import Reconciler
 from workers.outlet import Integrations
 from workers.service import JobService
@@ -90,6 +91,7 @@ class World:
             sms_roads=open_sms_roads(gate, settings),
             webhooks=BackendWebhooks(gate, Endpoints(self.engine, KEYS), OwnHosts()),
             identities=open_identity_checks(gate, self.engine, settings),
+            logins=open_login_roads(gate, self.engine, settings),
             gate=gate,
         )
         self.circuits = Circuits(self.engine, commits, gate.policy, moment=0.0)

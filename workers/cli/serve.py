@@ -34,6 +34,7 @@ def gateway() -> None:
     from workers.entrance import open_entrance
     from workers.gateway import create_gateway, gateway_server
     from workers.gateway.health import Dependency
+    from workers.gateway.logins import LoginDoor
     from workers.gateway.sms_receipts import SmsReceipts
 
     settings = _prepared()
@@ -48,6 +49,7 @@ def gateway() -> None:
             ApiKeys(entrance.engine),
             consents=entrance.consents,
             codes=entrance.codes,
+            login_door=LoginDoor(entrance.phones, settings.china_mobile_road),
             dependencies=(
                 Dependency("database", lambda: is_current(entrance.engine), needed=True),
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),

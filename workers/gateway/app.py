@@ -11,7 +11,7 @@ from models.api_keys import ApiKeys
 from workers.codes import CodeService
 from workers.consents import Consents
 from workers.gateway import consents as consent_routes
-from workers.gateway import health, identity_checks, jobs, sms_codes
+from workers.gateway import health, identity_checks, jobs, logins, sms_codes
 from workers.gateway import sms_receipts as receipt_routes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
@@ -38,6 +38,7 @@ def create_gateway(
     *,
     codes: CodeService,
     consents: Consents,
+    login_door: logins.LoginDoor,
     dependencies: Sequence[health.Dependency],
     sms_receipts: SmsReceipts | None = None,
     version: str = "dev",
@@ -49,6 +50,7 @@ def create_gateway(
         api_keys: Knows which backend a key belongs to.
         codes: Makes and checks verification codes.
         consents: Records what people agree to and forbid.
+        login_door: Hands out the numbers of logins.
         dependencies: What ``/readyz`` asks about.
         sms_receipts: Takes delivery receipts in; None for an installation without their address.
         version: Shown in ``/openapi.json``.
@@ -66,11 +68,20 @@ def create_gateway(
     app.state.api_keys = api_keys
     app.state.consents = consents
     app.state.codes = codes
+    app.state.logins = login_door
     app.state.dependencies = tuple(dependencies)
     app.state.sms_receipts = sms_receipts
     app.add_middleware(Edge)
     handle_problems(app)
-    for routes in (sms_codes, identity_checks, jobs, consent_routes, receipt_routes, health):
+    for routes in (
+        sms_codes,
+        identity_checks,
+        logins,
+        jobs,
+        consent_routes,
+        receipt_routes,
+        health,
+    ):
         app.include_router(routes.router)
     describe(app)
     return app

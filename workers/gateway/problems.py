@@ -59,6 +59,7 @@ class Kind(Enum):
     UNAUTHENTICATED = (401, "unauthenticated", "A valid API key is needed")
     FORBIDDEN = (403, "missing-scope", "The API key may not be used for this")
     NOT_FOUND = (404, "not-found", "No such job")
+    GONE = (410, "gone", "It was handed out before, or nobody came for it in time")
     CONFLICT = (409, "idempotency-conflict", "The idempotency key was used for something else")
     INVALID = (422, "invalid-request", "The request cannot be accepted as it is")
     WAIT = (429, "wait", "Too many requests")

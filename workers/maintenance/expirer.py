@@ -1,4 +1,4 @@
-"""Settles waiting jobs whose lifetime is over, so that nothing late is ever sent."""
+"""Ends what is over: waiting jobs, so that nothing late is sent, and numbers nobody came for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from models.claims import expire
 from models.clock import Clock, utc_now
 from models.database import writing
+from models.login_phones import any_phone_due, drop_phones
 from models.upkeep import any_expired
 
 __all__ = ["Expirer"]
@@ -26,7 +27,10 @@ class Expirer:
         """Expire one batch."""
         now = self._clock()
         with self._engine.connect() as connection:
-            if not any_expired(connection, now=now):
-                return 0
+            jobs_due = any_expired(connection, now=now)
+            phones_due = any_phone_due(connection, now=now)
+        if not (jobs_due or phones_due):
+            return 0
         with writing(self._engine) as connection:
-            return expire(connection, now)
+            dropped = drop_phones(connection, now=now) if phones_due else 0
+            return dropped + (expire(connection, now) if jobs_due else 0)

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from integrations.aliyun import AliyunCredentials, AliyunIdentity, AliyunSms, AliyunSmsAuth
+from integrations.aliyun.number_auth import AliyunNumberAuth
 from integrations.aliyun.signing import signer
 from integrations.aliyun.sms import BEIJING
 from integrations.backend import BackendWebhooks
 from integrations.backend.signature import signer as webhook_signer
 from integrations.destinations import OwnHosts
 from integrations.gate import Gate, Signer
+from integrations.jiguang import JiguangCredentials, JiguangLogin, PhoneCipher
+from integrations.jiguang.login import basic_signer
 from integrations.policy import Operation
+from integrations.sandbox import jiguang_key
 from integrations.sandbox.backend import BACKEND_HOST
 from integrations.sandbox.config import GIFTED_TEMPLATES, SCENE_TEMPLATES, SandboxConfig
 from models.attempts import Attempt
@@ -65,6 +69,17 @@ def _sms_auth(gate: Gate) -> AliyunSmsAuth:
 
 def _identity(gate: Gate) -> AliyunIdentity:
     return AliyunIdentity(gate, _credentials())
+
+
+def _number_auth(gate: Gate) -> AliyunNumberAuth:
+    return AliyunNumberAuth(gate, _credentials())
+
+
+_JIGUANG = JiguangCredentials(jiguang_key.APP_KEY, jiguang_key.MASTER_SECRET)
+
+
+def _jiguang(gate: Gate) -> JiguangLogin:
+    return JiguangLogin(gate, _JIGUANG, PhoneCipher(jiguang_key.PRIVATE_KEY))
 
 
 def _aliyun_pinned(now: dt.datetime) -> Signer:
@@ -122,6 +137,11 @@ DRIVES: Mapping[str, Drive] = {
     ),
     "aliyun.sms_auth.send": Drive(lambda gate, a: _sms_auth(gate).send_code(a), _aliyun_pinned),
     "aliyun.sms_auth.check": Drive(lambda gate, a: _sms_auth(gate).check_code(a), _aliyun_pinned),
+    "aliyun.login.phone": Drive(lambda gate, a: _number_auth(gate).phone_of(a), _aliyun_pinned),
+    "aliyun.login.verify": Drive(lambda gate, a: _number_auth(gate).is_own(a), _aliyun_pinned),
+    "jiguang.login.phone": Drive(
+        lambda gate, a: _jiguang(gate).phone_of(a), lambda _now: basic_signer(_JIGUANG)
+    ),
     "aliyun.identity.two_factor": Drive(
         lambda gate, a: _identity(gate).check(a, with_phone=False), _aliyun_pinned
     ),

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from stdnum.cn import ric
 
+from integrations.sandbox.tokens import phone_behind
 from models.errors import ConfigurationError
 from models.pii import (
     IdNumber,
@@ -41,14 +42,16 @@ class Person:
 
     def __init__(self, code: str) -> None:
         token = secrets.token_hex
+        login_token = f"login{token(10)}"
         self._texts = {
-            Phone: f"164{secrets.randbelow(10**8):08d}",
+            # So that what a login brings home is looked for as well.
+            Phone: phone_behind(login_token),
             VerificationCode: code,
             IdNumber: _id_number(),
             RealName: "".join(secrets.choice(_RARE) for _ in range(4)),
             OpenId: f"o{token(14)}",
             PushToken: f"push{token(10)}",
-            LoginToken: f"login{token(10)}",
+            LoginToken: login_token,
         }
         self.user = f"user-{token(8)}"
         self.consent = f"agreed-{token(8)}"

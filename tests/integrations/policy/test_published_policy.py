@@ -27,7 +27,7 @@ def test_everything_stays_in_mainland_china() -> None:
 def test_recipients_that_the_published_text_does_not_name_are_shown() -> None:
     unnamed = {key for key, entry in POLICY.recipients.items() if not entry.named_in_policy}
 
-    assert unnamed == {"aliyun_sms", "aliyun_identity", "statistics"}
+    assert unnamed == {"aliyun_sms", "aliyun_identity", "jiguang_verification", "statistics"}
     assert {"sms_gateway_unnamed", "identity_verifier_unnamed", "face", "retention"} <= set(
         POLICY.gaps
     )
@@ -47,6 +47,7 @@ def test_all_recipients_of_the_matrix_are_declared() -> None:
         "push-api.cloud.huawei.com",
         "oauth-login.cloud.huawei.com",
         "api.weixin.qq.com",
+        "api.verification.jpush.cn",
         "api.mch.weixin.qq.com",
         "api2.mch.weixin.qq.com",
         "openapi.alipay.com",

@@ -24,8 +24,10 @@ from workers.consents import Consents
 from workers.deliveries import DeliveryReports
 from workers.dispatch import Dispatcher, connect_redis
 from workers.gateway import Dependency, create_gateway, gateway_server
+from workers.gateway.logins import LoginDoor
 from workers.gateway.sms_receipts import SmsReceipts
 from workers.limits import Shield
+from workers.login_phones import LoginPhones
 from workers.service import JobService
 from workers.settings import Settings
 from workers.sms_limits import SmsLimits
@@ -90,6 +92,7 @@ def serve_gateway(
         ApiKeys(engine),
         codes=codes,
         consents=consents,
+        login_door=LoginDoor(LoginPhones(engine, sealer), "jiguang"),
         dependencies=[
             Dependency("database", partial(is_current, engine), needed=True),
             Dependency("redis", redis.ping, needed=False),

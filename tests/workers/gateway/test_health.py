@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from models.api_keys import ApiKeys
 from tests.workers.gateway.serving import Gateway, serve_gateway
 from workers.gateway import Dependency, create_gateway, health
+from workers.gateway.logins import LoginDoor
+from workers.login_phones import LoginPhones
 
 
 def test_a_live_process_says_so(http: httpx.Client) -> None:
@@ -59,6 +61,7 @@ def test_what_is_needed_and_does_not_answer_makes_it_unavailable(
         ApiKeys(gateway.engine),
         codes=gateway.codes,
         consents=gateway.consents,
+        login_door=LoginDoor(LoginPhones(gateway.engine, gateway.sealer), "aliyun"),
         dependencies=dependencies,
     )
     reply = asyncio.run(ask(app))

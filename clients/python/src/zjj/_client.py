@@ -19,8 +19,11 @@ from zjj._conversation import (
     Reply,
     Request,
     check_identity,
+    check_phone,
     get_job,
+    log_in,
     send_sms_code,
+    take_phone,
     verify_sms_code,
     wait_for_job,
 )
@@ -76,6 +79,7 @@ class Client:
         self._http = httpx.Client(**settings)
         self.sms_codes = SmsCodes(self._run, attempts)
         self.identity_checks = IdentityChecks(self._run, attempts)
+        self.logins = Logins(self._run, attempts)
         self.jobs = Jobs(self._run, attempts)
 
     def __repr__(self) -> str:
@@ -128,6 +132,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(**settings)
         self.sms_codes = AsyncSmsCodes(self._run, attempts)
         self.identity_checks = AsyncIdentityChecks(self._run, attempts)
+        self.logins = AsyncLogins(self._run, attempts)
         self.jobs = AsyncJobs(self._run, attempts)
 
     def __repr__(self) -> str:
@@ -310,6 +315,64 @@ class IdentityChecks:
         )
 
 
+class Logins:
+    """``client.logins``."""
+
+    def __init__(self, run: _Run, attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    def start(
+        self,
+        *,
+        login_token: str,
+        road: str,
+        consent_ref: str | None = None,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Have a one-click login token exchanged for a phone number.
+
+        The token is sent at most once. When the job does not succeed, ask the app for a new one.
+
+        Args:
+            login_token: As the SDK gave it.
+            road: Whose SDK: ``aliyun``, ``jiguang`` or ``china_mobile``.
+            consent_ref: The consent that you have recorded, if you have.
+            user: Your own opaque id for the person; never leaves the company.
+            idempotency_key: As for :meth:`SmsCodes.send`.
+        """
+        body = {
+            "login_token": login_token,
+            "road": road,
+            "consent_ref": consent_ref,
+            "user": user,
+        }
+        return self._run(log_in(body, idempotency_key=idempotency_key, attempts=self._attempts))
+
+    def take_phone(self, id: str) -> str:  # noqa: A002 - the word the API uses
+        """The number of a login that has succeeded, within two minutes, and once.
+
+        Raises:
+            NotFoundError: Not yet, not yours, taken before, or too late.
+        """
+        return self._run(take_phone(id))
+
+    def check(
+        self,
+        *,
+        login_token: str,
+        phone: str,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Have checked whether a number is the phone's own; the verdict is in ``job.result``."""
+        body = {"login_token": login_token, "phone": phone, "user": user}
+        return self._run(
+            check_phone(body, idempotency_key=idempotency_key, attempts=self._attempts)
+        )
+
+
 class Jobs:
     """``client.jobs``."""
 
@@ -427,6 +490,52 @@ class AsyncIdentityChecks:
                 idempotency_key=idempotency_key,
                 attempts=self._attempts,
             )
+        )
+
+
+class AsyncLogins:
+    """``client.logins``."""
+
+    def __init__(self, run: _AsyncRun, attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    async def start(
+        self,
+        *,
+        login_token: str,
+        road: str,
+        consent_ref: str | None = None,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """As :meth:`Logins.start`."""
+        body = {
+            "login_token": login_token,
+            "road": road,
+            "consent_ref": consent_ref,
+            "user": user,
+        }
+        return await self._run(
+            log_in(body, idempotency_key=idempotency_key, attempts=self._attempts)
+        )
+
+    async def take_phone(self, id: str) -> str:  # noqa: A002 - the word the API uses
+        """As :meth:`Logins.take_phone`."""
+        return await self._run(take_phone(id))
+
+    async def check(
+        self,
+        *,
+        login_token: str,
+        phone: str,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """As :meth:`Logins.check`."""
+        body = {"login_token": login_token, "phone": phone, "user": user}
+        return await self._run(
+            check_phone(body, idempotency_key=idempotency_key, attempts=self._attempts)
         )
 
 

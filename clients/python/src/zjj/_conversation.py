@@ -37,8 +37,11 @@ __all__ = [
     "Reply",
     "Request",
     "check_identity",
+    "check_phone",
     "get_job",
+    "log_in",
     "send_sms_code",
+    "take_phone",
     "verify_sms_code",
     "wait_for_job",
 ]
@@ -124,6 +127,32 @@ def check_identity(
     return _hand_in("/v1/identity-checks", body, idempotency_key, attempts)
 
 
+def log_in(
+    body: Mapping[str, object], *, idempotency_key: str | None, attempts: int
+) -> Conversation[Job]:
+    """Have a login token exchanged for a phone number."""
+    return _hand_in("/v1/logins", body, idempotency_key, attempts)
+
+
+def check_phone(
+    body: Mapping[str, object], *, idempotency_key: str | None, attempts: int
+) -> Conversation[Job]:
+    """Ask whether a number is the phone's own."""
+    return _hand_in("/v1/phone-checks", body, idempotency_key, attempts)
+
+
+def take_phone(job_id: str) -> Conversation[str]:
+    """Take a login's number; asked once only, because a second fetch finds nothing."""
+    _check_id(job_id)
+    return _exchange(Request(method="POST", path=f"/v1/logins/{job_id}/phone"), 1, _phone_in)
+
+
+def _check_id(job_id: str) -> None:
+    # So that nothing else than a job id ever becomes part of a URL.
+    if not re.fullmatch(r"[0-9a-f]{32}", job_id):
+        raise _invalid("id", "is not a job id")
+
+
 def _hand_in(
     path: str, fields: Mapping[str, object], idempotency_key: str | None, attempts: int
 ) -> Conversation[Job]:
@@ -135,9 +164,7 @@ def _hand_in(
 
 def get_job(job_id: str, *, attempts: int) -> Conversation[Job]:
     """Read one job."""
-    # Checked here, so that nothing else than a job id ever becomes part of a URL.
-    if not re.fullmatch(r"[0-9a-f]{32}", job_id):
-        raise _invalid("id", "is not a job id")
+    _check_id(job_id)
     return _exchange(Request(method="GET", path=f"/v1/jobs/{job_id}"), attempts, _job_in)
 
 
@@ -233,12 +260,20 @@ def _verification_in(reply: Reply) -> Verification | ZjjError:
         return _not_the_gateway(reply)
 
 
+def _phone_in(reply: Reply) -> str | ZjjError:
+    document = _json(reply)
+    phone = document.get("phone") if isinstance(document, dict) else None
+    return phone if isinstance(phone, str) else _not_the_gateway(reply)
+
+
 def _error_in(reply: Reply, problem: Mapping[str, Any]) -> ZjjError:
     status = reply.status
     if status == 422:
         return InvalidRequestError(_field_errors(problem), status=status)
     if status == 404 and problem.get("type") == _NOT_FOUND:
         return NotFoundError("there is no such job for this API key", status=status)
+    if status == 410:
+        return NotFoundError("it was taken before, or nobody came in time", status=status)
     if status in _REFUSALS:
         kind, message = _REFUSALS[status]
     elif status >= 500:
