@@ -21,6 +21,7 @@ from benchmarks.report import as_json, latency_table, throughput_table
 from benchmarks.responder import Responder
 from benchmarks.servers import open_servers
 from benchmarks.systems import SYSTEMS, Setting, System
+from benchmarks.urgency import measure_urgency, urgency_table
 from tests.servers import ServerUnavailableError
 
 _PICK_UPS = 60
@@ -62,6 +63,14 @@ def main(
     gate: Annotated[
         bool, typer.Option("--gate", help="Measure what the gate costs a request, nothing else.")
     ] = False,
+    urgent: Annotated[
+        int | None,
+        typer.Option(
+            min=1000,
+            help="Measure how long urgent jobs wait while so many bulk jobs drain, nothing else.",
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="For --urgent: how long.")] = 20.0,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
 ) -> None:
     """Measure this system and what a user would pick instead, side by side."""
@@ -78,6 +87,10 @@ def main(
         with open_servers() as (redis, postgres), Responder() as responder:
             if gate:
                 console.print(gate_table(measure_gate(redis, postgres, responder, calls=plan.jobs)))
+                return
+            if urgent:
+                waits = measure_urgency(redis, postgres, responder, bulk=urgent, seconds=seconds)
+                console.print(urgency_table(waits))
                 return
             bench = Bench(redis, postgres, responder)
             chosen = _tune(bench, plan) if tune else _known_best(plan)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, exists, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.batches import among, insert_into
-from models.group_commit import Transaction
+from models.group_commit import Transaction, may_be_lost
 from models.pauses import Scope, in_force
 from models.states import CLAIMABLE, Event, State, next_state
 from models.tables import disclosures, jobs, pauses, workers
@@ -62,8 +62,12 @@ class Worker:
     started_at: dt.datetime
 
 
+@may_be_lost
 def write_claims(transaction: Transaction, requests: Sequence[ClaimRequest]) -> list[Claim | None]:
     """Claim what is due and free, as a group commit write.
+
+    A claim that a power cut undoes leaves the job waiting as before, and its holder's fence old:
+    nothing can be disclosed on its behalf any more.
 
     Returns:
         A claim, or None: settled, claimed by another worker, not due, of a paused queue, or past

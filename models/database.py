@@ -27,6 +27,7 @@ __all__ = [
     "open_database",
     "plan_by_key",
     "writing",
+    "writing_on",
 ]
 
 VERSION_TABLE = "zjj_schema"
@@ -36,6 +37,8 @@ WRITES = {"zjj_writes": True}
 """Execution options of a connection that will write: SQLite then locks at BEGIN, not midway."""
 
 _BUSY_SECONDS = 5
+_LOOK_SECONDS = 0.0003
+"""A commit takes some milliseconds, the pause to the same writer's next one a part of one."""
 
 _POSTGRES = {"timezone": "UTC", "lock_timeout": f"{_BUSY_SECONDS}s"}
 _BY_KEY = {
@@ -105,8 +108,32 @@ def _write_ahead(connection: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("zjj_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not connection.get_execution_options().get("zjj_writes"):
+        connection.exec_driver_sql("BEGIN")
+    elif not _took_turn(connection.connection.dbapi_connection):
+        # Once more, for an error that SQLAlchemy knows.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _took_turn(connection: Any) -> bool:
+    """Wait to be the one who writes, looking often.
+
+    SQLite's own waiting sleeps longer and longer, up to 100 ms, so whoever writes all the time
+    keeps everybody else out; a worker of bulk jobs would make a person wait for a code.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return True
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    return False
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
 
 
 @contextmanager
@@ -126,6 +153,19 @@ def plan_by_key(connection: Connection) -> None:
         for name, value in _BY_KEY.items():
             connection.exec_driver_sql(f"SET {name} = {value}")
         connection.commit()
+
+
+@contextmanager
+def writing_on(connection: Connection, *, synced: bool) -> Iterator[None]:
+    """A transaction of a connection that writes, and whether its commit waits for the disk."""
+    if connection.dialect.name == "sqlite":
+        # Not within a transaction, and without beginning one.
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+    with connection.begin():
+        if not synced and connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        yield
 
 
 def _alembic() -> Config:

@@ -1,6 +1,6 @@
 """Many threads' small writes, one transaction: the price of durability, shared.
 
-A worker's threads each need three durable writes a job (claim, disclosure, settle). Committed one
+A worker's threads each need three writes a job (claim, disclosure, settle). Committed one
 by one they would cost more than the job itself, so every process has one writer thread: whatever
 has been handed in while the previous transaction was being committed goes into the next. Nobody
 waits for company: an idle writer commits a lone write at once.
@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
-from models.database import WRITES, plan_by_key
+from models.database import WRITES, plan_by_key, writing_on
 from models.errors import DatabaseUnavailable, ZjjError
 
-__all__ = ["GroupCommit", "Transaction", "Write", "WriteApart"]
+__all__ = ["GroupCommit", "Transaction", "Write", "WriteApart", "may_be_lost"]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -80,6 +80,19 @@ class WriteApart(Exception):
 
     Nothing of the batch is kept; its items are then written one by one.
     """
+
+
+_losable: set[object] = set()
+
+
+def may_be_lost(write: Write[P, R]) -> Write[P, R]:
+    """Mark a write that a power cut may undo without harm, as long as no later one stands alone.
+
+    A batch of nothing else does not wait for the disk. Whatever is written for good later brings
+    it to the disk as well, since both databases keep their log in order.
+    """
+    _losable.add(write)
+    return write
 
 
 class GroupCommit:
@@ -170,7 +183,8 @@ class GroupCommit:
             failure: Exception
             try:
                 connection = self._connect()
-                with connection.begin():
+                synced = any(entry.write not in _losable for entry in batch)
+                with writing_on(connection, synced=synced):
                     transaction = Transaction(connection, repeated=in_doubt)
                     for write, entries in _by_write(batch):
                         results = write(transaction, [entry.item for entry in entries])

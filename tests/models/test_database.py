@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,6 +139,38 @@ def test_writers_take_turns_from_the_first_moment(engine: Engine) -> None:
         for task in [pool.submit(count_up) for _ in range(6)]:
             task.result()
     assert job_row(engine, job_id).attempts == 60
+
+
+def test_a_writer_gets_its_turn_soon_though_another_writes_all_the_time(sqlite: Engine) -> None:
+    over = threading.Event()
+
+    def write_on() -> None:
+        while not over.is_set():
+            with writing(sqlite) as connection:
+                connection.exec_driver_sql("UPDATE jobs SET attempts = attempts")
+                time.sleep(0.003)
+
+    waits = []
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(write_on)
+        try:
+            for _ in range(20):
+                began = time.monotonic()
+                with writing(sqlite):
+                    waits.append(time.monotonic() - began)
+                time.sleep(0.005)
+        finally:
+            over.set()
+        busy.result()
+    assert sorted(waits)[len(waits) // 2] < 0.05
+
+
+def test_a_writer_that_never_gets_its_turn_is_told_so(
+    sqlite: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.database._BUSY_SECONDS", 0.05)
+    with writing(sqlite), pytest.raises(OperationalError), writing(sqlite):
+        pass
 
 
 def _count(connection: Connection) -> int:

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, event, text
 
 from models.claims import ClaimRequest, write_claims
 from models.database import migrate, open_database, writing
-from models.errors import DatabaseUnavailable, InvalidValue, ZjjError
-from models.group_commit import GroupCommit, Transaction, WriteApart
+from models.errors import ClaimLost, DatabaseUnavailable, InvalidValue, ZjjError
+from models.group_commit import GroupCommit, Transaction, WriteApart, may_be_lost
 from models.jobs import NewJob, write_jobs
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.states import State
@@ -606,3 +606,43 @@ def test_each_waiter_gets_an_error_of_its_own(sqlite: Engine) -> None:
     errors = {id(answer.exception(5)) for answer in answers}
     commits.close()
     assert len(errors) == 5
+
+
+def _synced(transaction: Transaction, items: Sequence[None]) -> list[bool]:
+    """Whether the commit of this transaction waits for the disk."""
+    if transaction.connection.dialect.name == "sqlite":
+        told = transaction.connection.exec_driver_sql("PRAGMA synchronous").scalar()
+        return [told == 2] * len(items)
+    told = transaction.connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+    return [told == "on"] * len(items)
+
+
+@may_be_lost
+def _losable(transaction: Transaction, items: Sequence[None]) -> list[bool]:
+    return _synced(transaction, items)
+
+
+def test_only_a_batch_that_may_be_lost_does_not_wait_for_the_disk(engine: Engine) -> None:
+    commits = GroupCommit(engine)
+    told = [commits.run(write, None) for write in (_synced, _losable, _synced)]
+    held = _Held(commits)
+    together = [commits.submit(write, None) for write in (_losable, _synced)]
+    held.release()
+    assert told == [True, False, True]
+    assert [future.result(5) for future in together] == [True, True]
+    commits.close()
+
+
+def test_a_claim_may_be_lost_because_nothing_can_be_disclosed_after_that(engine: Engine) -> None:
+    """A power cut undoes the claim; the worker that holds it goes on as if nothing had been."""
+    claim = claim_new(engine)
+    with writing(engine) as connection:
+        connection.execute(
+            jobs.update().values(state=State.QUEUED, fence=claim.fence - 1, claimed_by=None)
+        )
+    commits = GroupCommit(engine)
+    ledger = SqlLedger(commits, LedgerWriter(KEY))
+    with pytest.raises(ClaimLost):
+        ledger.record(a_disclosure(claim))
+    commits.close()
+    assert state_of(engine, claim.job_id) is State.QUEUED
