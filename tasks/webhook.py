@@ -56,8 +56,8 @@ WEBHOOK = Task(
     payload=Webhook,
     queue="standard",
     handle=_deliver,
-    # The pauses of 23 attempts are between 24 and 31 hours together.
-    retry=RetryRule(attempts=23, base=5, cap=9000, jitter=0.2),
+    # The pauses of 26 attempts are between 25 and 33 hours together.
+    retry=RetryRule(attempts=26, base=1, cap=9000, jitter=0.2),
     # Time for a person to repair the endpoint and to have its webhooks replayed.
     lifetime=dt.timedelta(days=7),
     retention=dt.timedelta(days=7),

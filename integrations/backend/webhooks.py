@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_PAUSE", "BackendWebhooks", "EndpointBook"]
 
-_REFUSALS = 5
+_REFUSALS = 8
 """Attempts after which a refusal is believed: a redirect, or a 4xx that may be a slip."""
 LONGEST_PAUSE = 2 * 3600.0
 """Seconds; a backend that asks for a longer one is asked again after this."""

@@ -111,6 +111,9 @@ class _Sweep:
         if mishap == "crash":
             self._house.kill_worker()
             self._house.start_worker()
+        if task.repeatable:
+            # Tried again later, it would meet what is meant for another.
+            await_(partial(self._has_succeeded, job_id), f"{task.kind} is over {mishap}")
         yield from ()
 
     def refuse(self) -> Iterator[str]:
@@ -265,6 +268,10 @@ class _Sweep:
                 for trace in find(values, data):
                     yield f"{place} holds {trace.value.name} ({trace.form})"
         self.notes.append(f"{len(values)} values sought in {len(searched)} places, {size:,} bytes")
+
+    def _has_succeeded(self, job_id: str) -> bool:
+        view = self._house.entrance.service.find(job_id)
+        return view is not None and view.state is State.SUCCEEDED
 
     def _enqueue(self, task: Task) -> str:
         person = Person(self._code)
