@@ -31,9 +31,15 @@ def main(words: Sequence[str] | None = None) -> None:
             config = SandboxConfig.model_validate_json(arguments.config.read_bytes())
     except (OSError, ValidationError) as error:
         parser.error(f"{arguments.config} cannot be used: {error}")
-    for name in ("latency_ms", "limits"):
-        if (value := getattr(arguments, name)) is not None:
-            config = config.model_copy(update={name: value})
+    given = {
+        name: value
+        for name in ("latency_ms", "limits", "delivery_seconds", "receipt_url")
+        if (value := getattr(arguments, name)) is not None
+    }
+    try:
+        config = SandboxConfig.model_validate(config.model_dump() | given)
+    except ValidationError as error:
+        parser.error(str(error))
     try:
         listener = listen(arguments.port)
     except OSError as error:
@@ -59,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ready-fd", type=int, help="write the port to this open descriptor")
     parser.add_argument("--config", type=Path, help="JSON of integrations.sandbox.SandboxConfig")
     parser.add_argument("--latency-ms", type=float, help="milliseconds before each reply")
+    parser.add_argument("--delivery-seconds", type=float, help="how long a text travels, about")
+    parser.add_argument("--receipt-url", help="push delivery receipts there, on this machine")
     parser.add_argument(
         "--limits",
         action=argparse.BooleanOptionalAction,

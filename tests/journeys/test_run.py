@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -35,6 +36,18 @@ def test_data_survives_a_restart(house: House) -> None:
     assert house.pids() == []
     house.start()
     assert house.job(job_id)["state"] == "succeeded"
+
+
+def test_what_became_of_a_text_is_told_by_its_receipt(house: House) -> None:
+    house.start()
+    assert house.settled(house.enqueue("16400003333"))["state"] == "succeeded"
+
+    def delivered() -> bool:
+        told = json.loads(house.command("sms", "deliveries", "--json").stdout)
+        return bool(sum(figures["delivered"] for figures in told) == 2)
+
+    # That one and the demonstration's own.
+    house.await_(delivered, "both texts are reported")
 
 
 def test_a_taken_port_is_named_with_a_way_out(house: House) -> None:

@@ -43,6 +43,8 @@ T = TypeVar("T")
 _DEMO_SECONDS = 30.0
 _READY_SECONDS = 30.0
 _STOP_MARGIN_SECONDS = 5.0
+_TRAVEL_SECONDS = "3"
+"""What a text takes to arrive in the sandbox, about."""
 _WORKERS = {"urgent": "urgent", "standard": "standard,bulk"}
 """Worker processes and the queues they serve: nobody who waits for a code waits for bulk."""
 
@@ -194,14 +196,24 @@ class _House:
     def _start_sandbox(self) -> str:
         port_file = (self._settings.data / "sandbox.port").absolute()
         port_file.unlink(missing_ok=True)
-        self._start("sandbox", ["workers.cli", "sandbox", "--port-file", str(port_file)])
+        receipts = self._receipts()
+        self._start("sandbox", ["workers.cli", "sandbox", "--port-file", str(port_file), *receipts])
         sandbox = self._supervisor.children[-1]
         port = _awaited(lambda: port_file.read_text() if port_file.exists() else None, sandbox)
         if port is None:
             raise ConfigurationError(f"The sandbox does not start; its log is in {self._logs}")
         # A restarted sandbox must come back where the workers look for it.
-        sandbox.arguments = ["workers.cli", "sandbox", "--port", port]
+        sandbox.arguments = ["workers.cli", "sandbox", "--port", port, *receipts]
         return f"http://127.0.0.1:{port}"
+
+    def _receipts(self) -> list[str]:
+        """Have the sandbox report deliveries to the gateway, as Aliyun would."""
+        settings = self._settings
+        given = settings.aliyun_sms_receipt_secret
+        secret = given.get_secret_value() if given else secrets.token_hex(16)
+        self._environment["ZJJ_ALIYUN_SMS_RECEIPT_SECRET"] = secret
+        url = f"http://127.0.0.1:{settings.gateway_port}/v1/callbacks/aliyun-sms/{secret}"
+        return ["--delivery-seconds", _TRAVEL_SECONDS, "--receipt-url", url]
 
     def _wait_until_ready(self) -> None:
         address = (self._settings.gateway_host, self._settings.gateway_port)
