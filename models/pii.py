@@ -26,6 +26,7 @@ from models.errors import InvalidValue
 
 __all__ = [
     "PERSONAL_TYPES",
+    "DeviceInfo",
     "IdNumber",
     "LoginToken",
     "OpenId",
@@ -323,6 +324,14 @@ class LoginToken(_Token):
     _SHAPE = re.compile(r"[\x21-\x7e]{8,4096}")
 
 
+class DeviceInfo(_Token):
+    """What a phone's SDK says about the phone, as JSON text; only face verification takes it."""
+
+    __slots__ = ()
+    category = "user.device.telemetry"
+    _SHAPE = re.compile(r"\{[\x20-\x7e]{0,4094}\}")
+
+
 PERSONAL_TYPES: tuple[type[Personal], ...] = (
     Phone,
     RealName,
@@ -331,4 +340,5 @@ PERSONAL_TYPES: tuple[type[Personal], ...] = (
     PushToken,
     LoginToken,
     VerificationCode,
+    DeviceInfo,
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from integrations.policy import Policy, load_policy
+from models.errors import ConfigurationError
 from workers.settings import Settings
 
 __all__ = ["open_policy"]
+
+_FACE = "face_verification"
 
 
 def open_policy(settings: Settings) -> Policy:
@@ -16,8 +19,14 @@ def open_policy(settings: Settings) -> Policy:
 
     Raises:
         PolicyError: The file is malformed, contradicts itself, or is widened.
+        ConfigurationError: Something is switched on that no clause permits.
     """
     policy = load_policy(settings.policy_file)
+    if settings.face_verification and _FACE not in policy.purposes:
+        raise ConfigurationError(
+            "ZJJ_FACE_VERIFICATION is on, but no clause of the published policy permits "
+            "face verification."
+        )
     if settings.policy_file is not None:
         packaged = load_policy()
         if (policy.company, policy.version) == (packaged.company, packaged.version):

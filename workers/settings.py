@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     china_mobile_road: Literal["aliyun", "jiguang"] = Field(
         default="aliyun", description="whose SDK brings China Mobile's login tokens"
     )
+    face_verification: bool = Field(
+        default=False, description="needs a clause in the policy file; the packaged one has none"
+    )
     identity_valid_days: Annotated[int, Field(ge=0, le=365)] = Field(
         default=30, description="for so long a verdict answers the same real-name check again"
     )

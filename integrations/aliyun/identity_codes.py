@@ -38,6 +38,9 @@ _PERSON = Remedy(
 _SEGMENT = Remedy(
     GiveUpError, "provider.number_refused", "Aliyun cannot verify numbers of this block."
 )
+_SCENE = Remedy(
+    GiveUpError, "provider.scene_refused", "Aliyun knows no such scene or face verification."
+)
 _ACCOUNT = Remedy(
     GiveUpError,
     "provider.account_refused",
@@ -58,7 +61,9 @@ IDENTITY_REMEDIES: dict[str, Remedy] = {
     "401": _MALFORMED,
     "402": _BUSY,
     PERSON_THROTTLED: _PERSON,
+    "404": _SCENE,
     "405": _SEGMENT,
+    "406": _SCENE,
     "410": _ACCOUNT,
     "411": _ACCOUNT,
     "412": _ACCOUNT,

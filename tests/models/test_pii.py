@@ -27,6 +27,7 @@ from models.errors import GiveUpError, InvalidValue
 from models.payloads import encode_payload
 from models.pii import (
     PERSONAL_TYPES,
+    DeviceInfo,
     IdNumber,
     LoginToken,
     OpenId,
@@ -50,6 +51,7 @@ EXAMPLES: dict[type[Personal], str] = {
     PushToken: "1a0018970aTESTTOKEN",
     LoginToken: "eyTEST.one-click+token/==",
     VerificationCode: "975310",
+    DeviceInfo: '{"deviceType":"TESTPHONE"}',
 }
 every_type = pytest.mark.parametrize("kind", PERSONAL_TYPES, ids=lambda kind: kind.__name__)
 

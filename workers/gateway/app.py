@@ -11,7 +11,7 @@ from models.api_keys import ApiKeys
 from workers.codes import CodeService
 from workers.consents import Consents
 from workers.gateway import consents as consent_routes
-from workers.gateway import health, identity_checks, jobs, logins, sms_codes
+from workers.gateway import health, identity_checks, jobs, logins, masks, sms_codes
 from workers.gateway import sms_receipts as receipt_routes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
@@ -77,6 +77,7 @@ def create_gateway(
         sms_codes,
         identity_checks,
         logins,
+        masks,
         jobs,
         consent_routes,
         receipt_routes,

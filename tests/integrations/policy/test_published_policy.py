@@ -6,7 +6,7 @@ import pytest
 
 from integrations.policy import Policy, load_policy, widened
 from models.errors import ConfigurationError
-from models.pii import PERSONAL_TYPES
+from models.pii import PERSONAL_TYPES, DeviceInfo, Personal
 
 POLICY = load_policy()
 
@@ -16,8 +16,13 @@ def test_it_is_the_policy_in_force_since_2023() -> None:
 
 
 @pytest.mark.parametrize("kind", PERSONAL_TYPES)
-def test_every_personal_type_has_a_category_with_a_title(kind: type) -> None:
-    assert POLICY.categories[kind.category].title  # type: ignore[attr-defined]
+def test_every_personal_type_has_a_category_with_a_title(kind: type[Personal]) -> None:
+    listed = POLICY.categories.get(kind.category) or POLICY.denied.categories[kind.category]
+    assert listed.title
+
+
+def test_what_a_phone_says_of_itself_has_no_place_in_the_published_policy() -> None:
+    assert DeviceInfo.category in POLICY.denied.categories
 
 
 def test_everything_stays_in_mainland_china() -> None:
