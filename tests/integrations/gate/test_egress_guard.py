@@ -53,6 +53,17 @@ def _run(script: str, allowed: int, other: int) -> None:
         pytest.param(
             "refused(lambda: socket.socket().connect_ex(('127.0.0.1', other)))", id="connect_ex"
         ),
+        pytest.param(
+            """
+            with egress_guard.passage('localhost', 1):
+                with egress_guard.passage('127.0.0.1', other):
+                    reaches(other)
+                refused(lambda: reaches(other))
+                socket.getaddrinfo('localhost', 1)
+            refused(lambda: reaches(other))
+            """,
+            id="a passage within a passage ends with it",
+        ),
         pytest.param("refused(lambda: reaches(443, 'example.com'))", id="a name"),
         pytest.param("refused(lambda: socket.getaddrinfo('example.com', 443))", id="a lookup"),
         pytest.param("refused(lambda: socket.gethostbyname('example.com'))", id="an old lookup"),
