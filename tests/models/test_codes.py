@@ -26,7 +26,7 @@ from models.codes import (
     write_verdicts,
 )
 from models.database import writing
-from models.group_commit import GroupCommit
+from models.group_commit import GroupCommit, Transaction
 from models.tables import codes
 from tests.models.rows import NOW, SECOND, all_rows, write
 
@@ -122,6 +122,20 @@ def test_the_same_code_of_another_sending_has_another_digest(engine: Engine) -> 
     issue(engine, job_id="2" * 32)
     (second,) = all_rows(engine, codes)
     assert first.digest != second.digest
+
+
+def test_a_guess_waits_for_the_guess_before_it(
+    engine: Engine, another_engine: Callable[[], Engine]
+) -> None:
+    issue(engine)
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine) as connection:
+            first = write_guesses(Transaction(connection), [a_guess(name="first")])
+            other = another_engine()
+            second = pool.submit(lambda: guess(other, a_guess(name="second")))
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+        assert (first, second.result()) == ([PASSED], [refused("used")])
 
 
 @pytest.mark.parametrize("round_number", range(3))

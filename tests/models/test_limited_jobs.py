@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ from models.audits import audits_of
 from models.codes import NewCode
 from models.database import writing
 from models.errors import IdempotencyConflict, Throttled
-from models.jobs import EnqueuedJob
+from models.jobs import EnqueuedJob, insert_jobs
 from models.limited_jobs import LimitedJob, write_limited_jobs
 from models.limits import Demand, Rule, Take, Watch
 from models.tables import codes, jobs
@@ -76,6 +78,21 @@ def test_a_conflict_costs_nothing(engine: Engine) -> None:
     accept(engine, a_limited_job("p", idempotency="k"))
     (conflict,) = accept(engine, a_limited_job("q", idempotency="k", fingerprint="0" * 64))
     assert isinstance(conflict, IdempotencyConflict)
+    assert isinstance(accept(engine, a_limited_job("q"))[0], EnqueuedJob)
+
+
+def test_a_job_that_was_stored_meanwhile_costs_nothing(
+    engine: Engine, another_engine: Callable[[], Engine]
+) -> None:
+    item = a_limited_job("q", idempotency="k")
+    other = another_engine()
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine) as connection:  # a backend's own transaction
+            insert_jobs(connection, [a_job(idempotency="k")])
+            later = pool.submit(lambda: accept(other, item))
+            with pytest.raises(TimeoutError):
+                later.result(0.3)
+        assert not later.result()[0].created
     assert isinstance(accept(engine, a_limited_job("q"))[0], EnqueuedJob)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from models.allowances import prune_limits, write_takes
+from models.allowances import Books, prune_limits, write_takes
 from models.database import writing
 from models.errors import InvalidValue, Throttled
 from models.group_commit import GroupCommit
@@ -56,6 +56,11 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
 # The window.
 
 
+@given(st.integers(101, 150), st.integers(1, 40))
+def test_a_large_rule_rounds_towards_refusing(permits: int, step: int) -> None:
+    _never_too_many(permits, 10, [step] * (permits + 10_000 // step))
+
+
 @given(
     st.integers(1, 250),
     st.integers(1, 20),
@@ -64,6 +69,10 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
 def test_no_window_ever_holds_more_than_its_permits(
     permits: int, seconds: int, steps: list[int]
 ) -> None:
+    _never_too_many(permits, seconds, steps)
+
+
+def _never_too_many(permits: int, seconds: int, steps: list[int]) -> None:
     rule, tally, now = Rule(permits, seconds), Tally(), 1_000_000
     passed: list[int] = []
     for step in steps:
@@ -71,9 +80,9 @@ def test_no_window_ever_holds_more_than_its_permits(
         if tally.wait(rule, now) == 0:
             tally.add(rule, now)
             passed.append(now)
-    for moment in passed:
-        within = [other for other in passed if moment - seconds * 1000 < other <= moment]
-        assert len(within) <= permits
+    for place, moment in enumerate(passed):
+        # Of those that passed, the one so many places before lies outside the window.
+        assert place < permits or passed[place - permits] <= moment - seconds * 1000
 
 
 @given(st.integers(1, 100), st.lists(st.integers(0, 4000), min_size=1, max_size=200))
@@ -138,6 +147,22 @@ def test_a_take_whose_commit_was_cut_off_counts_once(engine: Engine) -> None:
     assert take(engine, a_take(Rule(2, 60))) == [None]
     assert take(engine, a_take(Rule(2, 60)), repeated=True) == [None]
     assert take(engine, a_take(Rule(2, 60), at=NOW + SECOND)) == [None]
+
+
+def test_a_take_waits_for_the_take_before_it(
+    engine: Engine, another_engine: Callable[[], Engine]
+) -> None:
+    take(engine, a_take(MINUTE, at=NOW - 600 * SECOND))
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine) as connection:
+            books = Books(connection, [a_take(MINUTE)])
+            other = another_engine()
+            second = pool.submit(lambda: take(other, a_take(MINUTE)))
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+            assert books.take(a_take(MINUTE)) is None
+            books.close()
+        assert isinstance(second.result()[0], Throttled)
 
 
 def test_fifty_writers_let_exactly_the_cap_through(

@@ -115,14 +115,20 @@ def test_a_second_code_within_a_minute_is_refused_until_then(
     assert ask(http, scene="register").status_code == 429
 
 
-def test_a_repeated_key_answers_as_before_whatever_the_limits_say(http: httpx.Client) -> None:
-    first = ask(http, key="k")
-    assert ask(http).status_code == 429
-    again = ask(http, key="k")
-    assert (again.status_code, again.json()) == (202, first.json())
-    assert again.headers["Idempotency-Result"] == "repeated"
-    # And the repetition took no permit of the other windows.
-    assert ask(http, key="k", scene="register").status_code == 409
+def test_a_repeated_key_answers_as_before_whatever_the_limits_say(
+    sqlite_url: str, redis_url: str
+) -> None:
+    limits = Settings(sms_limit_phone="2/day")
+    with serve_gateway(sqlite_url, redis_url, limits=limits) as gateway, gateway.http() as http:
+        first = ask(http, key="k")
+        assert ask(http).status_code == 429
+        again = ask(http, key="k")
+        assert (again.status_code, again.json()) == (202, first.json())
+        assert again.headers["Idempotency-Result"] == "repeated"
+        assert ask(http, key="k", scene="register").status_code == 409
+        # Of the day's two permits these took one.
+        assert ask(http, scene="register").status_code == 202
+        assert ask(http, scene="bind_phone").json()["errors"][0]["code"] == "limit.phone"
 
 
 def test_each_client_that_a_backend_names_has_a_limit_of_its_own(sqlite_url: str) -> None:
