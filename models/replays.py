@@ -10,9 +10,10 @@ import datetime as dt
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from models.audits import Audit, write_audits
+from models.batches import insert_into
 from models.disclosures import Verdict
 from models.identifiers import new_id
 from models.job_search import JobFilter, conditions
@@ -33,6 +34,7 @@ __all__ = [
     "pending_items",
     "put_back",
     "replay_verdicts",
+    "unfinished_replays",
 ]
 
 REPLAYED = "replayed"
@@ -69,6 +71,10 @@ class Replay:
     reason: str
     even_if_sent: bool
     """Unknown outcomes may be repeated: a person has accepted that somebody may be reached twice."""
+    backend: str | None = None
+    """Who asked for it over HTTP, so that workers carry it out; None for a person at a terminal."""
+    fingerprint: str | None = None
+    """What was asked for, to know a repeated request."""
 
 
 def candidates(
@@ -100,17 +106,15 @@ def disclosed_before(
     return found
 
 
-def open_replay(connection: Connection, replay: Replay, chosen: Iterable[Candidate]) -> None:
-    """Store a batch with its items, and its audit."""
-    connection.execute(
-        insert(replays).values(
-            id=replay.id,
-            created_at=replay.created_at,
-            actor=replay.actor,
-            reason=replay.reason,
-            even_if_sent=replay.even_if_sent,
-        )
-    )
+def open_replay(connection: Connection, replay: Replay, chosen: Iterable[Candidate]) -> bool:
+    """Store a batch with its items, and its audit; False when a batch of its id stands already."""
+    opened = connection.execute(
+        insert_into(connection.dialect.name, replays)
+        .values(**{name: getattr(replay, name) for name in Replay.__slots__})
+        .on_conflict_do_nothing()
+    ).rowcount
+    if not opened:
+        return False
     items = [{"replay_id": replay.id, "job_id": job.id, "fence": job.fence} for job in chosen]
     if items:
         connection.execute(insert(replay_items), items)
@@ -125,19 +129,27 @@ def open_replay(connection: Connection, replay: Replay, chosen: Iterable[Candida
             detail={"jobs": len(items), "even_if_sent": replay.even_if_sent},
         ),
     )
+    return True
 
 
 def find_replay(connection: Connection, replay_id: str) -> Replay | None:
     """A batch by its id."""
-    row = connection.execute(select(replays).where(replays.c.id == replay_id)).one_or_none()
-    if row is None:
-        return None
-    return Replay(
-        id=row.id,
-        created_at=row.created_at,
-        actor=row.actor,
-        reason=row.reason,
-        even_if_sent=row.even_if_sent,
+    query = select(*(replays.c[name] for name in Replay.__slots__))
+    row = connection.execute(query.where(replays.c.id == replay_id)).mappings().one_or_none()
+    return None if row is None else Replay(**row)
+
+
+def unfinished_replays(connection: Connection) -> list[str]:
+    """Ids of batches that backends asked for and that are not done, oldest first."""
+    pending = exists().where(
+        replay_items.c.replay_id == replays.c.id, replay_items.c.verdict.is_(None)
+    )
+    return list(
+        connection.scalars(
+            select(replays.c.id)
+            .where(replays.c.backend.is_not(None), pending)
+            .order_by(replays.c.created_at)
+        )
     )
 
 

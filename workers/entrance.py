@@ -14,10 +14,12 @@ from models.sealing import Sealer
 from tasks.preparation import Preparation
 from workers.codes import CodeService
 from workers.consents import Consents
+from workers.desk import Desk
 from workers.dispatch import Dispatcher, connect_redis
 from workers.limits import Limiter, Shield
 from workers.login_phones import LoginPhones
 from workers.published import open_policy
+from workers.replays import Replays
 from workers.service import JobService
 from workers.settings import Settings
 from workers.sms_limits import SmsLimits
@@ -43,6 +45,7 @@ class Entrance:
     limiter: Limiter
     shield: Shield
     phones: LoginPhones
+    desk: Desk
 
     def close(self) -> None:
         """Store and dispatch what was handed in, then let go of the connections."""
@@ -86,4 +89,5 @@ def open_entrance(settings: Settings) -> Entrance:
         limiter=Limiter(commits, pseudonyms, shield),
         shield=shield,
         phones=LoginPhones(engine, sealer),
+        desk=Desk(engine, pseudonyms, Replays(engine, sealer, policy), policy),
     )

@@ -45,12 +45,14 @@ from workers.maintenance import (
     Pruner,
     Reconciler,
     Redispatcher,
+    Replayer,
     Rescuer,
     Rounds,
     Scheduler,
 )
 from workers.messages import ACTOR
 from workers.outlet import open_outlet
+from workers.replays import Replays
 from workers.settings import Settings
 from workers.webhooks import Announcer
 
@@ -170,6 +172,7 @@ class WorkerProcess:
                 Expirer(self._engine),
                 Inquirer(self._engine, sealer, preparation, self._dispatcher),
                 Herald(self._engine, announcer, self._dispatcher),
+                Replayer(self._engine, Replays(self._engine, sealer, policy)),
                 Pruner(
                     self._engine,
                     sealer,

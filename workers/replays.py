@@ -7,6 +7,7 @@ is touched, so it can be stopped and gone on with, and going on with a finished 
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from integrations.policy import Operation, Policy
 from models.clock import Clock, utc_now
 from models.consents import obstacle
 from models.database import writing
-from models.errors import InvalidValue, NotFound, SealBroken
+from models.errors import IdempotencyConflict, InvalidValue, NotFound, SealBroken
 from models.identifiers import new_id
 from models.job_search import JobFilter
 from models.replays import (
@@ -111,7 +112,14 @@ class Replays:
         )
 
     def begin(
-        self, wanted: JobFilter, *, actor: str, reason: str, even_if_sent: bool = False
+        self,
+        wanted: JobFilter,
+        *,
+        actor: str,
+        reason: str,
+        even_if_sent: bool = False,
+        batch_id: str | None = None,
+        fingerprint: str | None = None,
     ) -> str:
         """Store a batch of the jobs that match now; returns its id.
 
@@ -119,21 +127,49 @@ class Replays:
             actor: Who replays.
             reason: Why, for the audit; nothing personal.
             even_if_sent: Unknown outcomes too, although somebody may be reached twice.
+            batch_id: A backend's own batch (that of ``wanted``), which workers carry out. A batch
+                of this id that stands already is left as it is.
+            fingerprint: What the backend asked for.
 
         Raises:
             InvalidValue: The reason is empty, too long, or holds something personal.
+            IdempotencyConflict: The batch stands, and something else was asked for then.
         """
         batch = Replay(
-            id=new_id(),
+            id=batch_id or new_id(),
             created_at=self._clock(),
             actor=actor,
             reason=checked_reason(reason),
             even_if_sent=even_if_sent,
+            backend=wanted.backend if batch_id else None,
+            fingerprint=fingerprint,
         )
-        chosen = [job for page in self._pages(_replayable(wanted)) for job in page]
-        with writing(self._engine) as connection:
-            open_replay(connection, batch, chosen)
-        return batch.id
+        known = self.find(batch.id) if batch_id else None
+        if known is None:
+            chosen = [job for page in self._pages(_replayable(wanted)) for job in page]
+            with writing(self._engine) as connection:
+                if open_replay(connection, batch, chosen):
+                    return batch.id
+            known = self.find(batch.id)
+        if known is None or known.fingerprint != fingerprint:
+            raise IdempotencyConflict("this idempotency key was used before for something else")
+        return known.id
+
+    def find(self, replay_id: str) -> Replay | None:
+        """A batch as it was begun."""
+        with self._engine.connect() as connection:
+            return find_replay(connection, replay_id)
+
+    def advance(self, replay_id: str, *, at_most: int) -> int:
+        """Replay some of what is left of a batch; returns how many jobs it came to.
+
+        Several may do so at once: each job is replayed by one of them.
+        """
+        batch = self._batch(replay_id)
+        items = self._pending(replay_id)[:at_most]
+        for job_id in items:
+            self._replay(batch, job_id)
+        return len(items)
 
     def run(
         self,
@@ -154,10 +190,7 @@ class Replays:
         Raises:
             NotFound: There is no such batch.
         """
-        with self._engine.connect() as connection:
-            batch = find_replay(connection, replay_id)
-        if batch is None:
-            raise NotFound("there is no such replay")
+        batch = self._batch(replay_id)
         began, done = time.monotonic(), 0
         while items := self._pending(replay_id):
             for job_id in items:
@@ -171,6 +204,12 @@ class Replays:
         """How many jobs of a batch ended with which verdict; None counts those still to come."""
         with self._engine.connect() as connection:
             return replay_verdicts(connection, replay_id)
+
+    def _batch(self, replay_id: str) -> Replay:
+        batch = self.find(replay_id)
+        if batch is None:
+            raise NotFound("there is no such replay")
+        return batch
 
     def _pending(self, replay_id: str) -> list[str]:
         with self._engine.connect() as connection:
@@ -334,6 +373,8 @@ def checked_reason(reason: str) -> str:
     reason = reason.strip()
     if not 1 <= len(reason) <= _LONGEST_REASON:
         raise InvalidValue(f"reason: must have 1 to {_LONGEST_REASON} characters")
+    if any(unicodedata.category(character) == "Cc" for character in reason):
+        raise InvalidValue("reason: must be one line of text")
     if detect(reason) is not None:
         raise InvalidValue("reason: must hold no phone, identity or card number")
     return reason

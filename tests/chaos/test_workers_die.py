@@ -47,9 +47,10 @@ def test_random_workers_are_killed_again_and_again(
             ground.kill(random.choice(ground.busy()))
             ground.start_worker()
             done += 1
+        ground.sandbox.sandbox.latency_ms = 20
         ground.settle(900)
         # What is unknown at first is looked up, so that it says `unknown` only if it was not sent.
-        ground.until(lambda: ground.states()[State.UNKNOWN] <= _unsent(ground), "looked up")
+        ground.until(lambda: ground.states()[State.UNKNOWN] <= _unsent(ground), "looked up", 600)
         figure(
             f"kill -9 of random workers, {database}",
             kills=done,

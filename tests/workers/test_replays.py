@@ -48,8 +48,12 @@ def _failed(engine: Engine, **columns: Any) -> str:
     return store_job(engine, **{**fields, **columns})
 
 
-def _run(replays: Replays, wanted: JobFilter, **options: bool) -> dict[str | None, int]:
-    batch = replays.begin(wanted, actor="test", reason="the template was wrong", **options)
+def _run(
+    replays: Replays, wanted: JobFilter, *, even_if_sent: bool = False
+) -> dict[str | None, int]:
+    batch = replays.begin(
+        wanted, actor="test", reason="the template was wrong", even_if_sent=even_if_sent
+    )
     return replays.run(batch, per_second=10_000)
 
 

@@ -9,21 +9,11 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from models.allowances import list_alarms
-from models.circuits import list_circuits
-from models.clock import utc_now
-from models.database import writing
-from models.errors import InvalidValue, NotFound
-from models.pauses import Pause, Scope, list_pauses
-from models.pauses import pause as begin_pause
-from models.pauses import resume as end_pause
-from models.upkeep import count_waiting
-from tasks.task import QUEUES
+from models.errors import NotFound
+from models.pauses import Pause
 from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
-from workers.published import open_policy
-from workers.replays import checked_reason
-from workers.settings import load_settings
+from workers.desk import Queues
 
 __all__ = ["app"]
 
@@ -39,41 +29,22 @@ _Name = Annotated[
 @app.command("list", help=t("What waits, what is paused, what fails.", "等待、暂停与故障情况。"))
 def list_queues(as_json: AsJson = False) -> None:
     """Show all queues, and recipients that are paused or failing."""
-    now = utc_now()
-    with opened() as entrance, entrance.engine.connect() as connection:
-        waiting = count_waiting(connection)
-        pauses = {(each.scope, each.name): each for each in list_pauses(connection, now=now)}
-        circuits = {each.recipient: each for each in list_circuits(connection)}
-        alarms = list_alarms(connection, now=now)
-    queues: list[dict[str, Any]] = []
-    for name in QUEUES:
-        counts = {state: count for (queue, state), count in waiting.items() if queue == name}
-        queues.append({"queue": name, "jobs": counts, "paused": pauses.get((Scope.QUEUE, name))})
-    paused = {name for scope, name in pauses if scope is Scope.RECIPIENT}
-    failing = {name for name, circuit in circuits.items() if circuit.open_until is not None}
-    recipients: list[dict[str, Any]] = [
-        {
-            "recipient": name,
-            "paused": pauses.get((Scope.RECIPIENT, name)),
-            "resting_until": circuits[name].open_until if name in failing else None,
-        }
-        for name in sorted(paused | failing)
-    ]
+    with opened() as entrance:
+        found = entrance.desk.queues()
     if as_json:
-        document = {"queues": queues, "recipients": recipients, "alarms": alarms}
-        typer.echo(TypeAdapter(dict[str, Any]).dump_json(document, indent=2).decode())
+        typer.echo(TypeAdapter(Queues).dump_json(found, indent=2).decode())
         return
     table = Table(t("Name", "名称"), t("Jobs", "任务"), t("State", "状态"))
-    for queue in queues:
-        said = ", ".join(f"{count} {state}" for state, count in queue["jobs"].items())
-        table.add_row(queue["queue"], said or "-", _paused(queue["paused"]))
-    for recipient in recipients:
-        resting = recipient["resting_until"]
-        said = _paused(recipient["paused"])
+    for queue in found.queues:
+        said = ", ".join(f"{count} {state}" for state, count in queue.jobs.items())
+        table.add_row(queue.queue, said or "-", _paused(queue.paused))
+    for recipient in found.recipients:
+        resting = recipient.resting_until
+        said = _paused(recipient.paused)
         if resting is not None:
             said += t(f"; resting until {resting:%H:%M:%S}", f"；熔断至 {resting:%H:%M:%S}")
-        table.add_row(recipient["recipient"], "", said)
-    for alarm in alarms:
+        table.add_row(recipient.recipient, "", said)
+    for alarm in found.alarms:
         table.add_row(
             t(f"alarm: {alarm.scope}", f"警报：{alarm.scope}"),
             t(f"{alarm.refused} new numbers refused", f"已拒绝新号码 {alarm.refused} 个"),
@@ -94,16 +65,8 @@ def list_queues(as_json: AsJson = False) -> None:
 )
 def pause(name: _Name, reason: Reason = "", as_json: AsJson = False) -> None:
     """Pause; what is paused already stays as it is."""
-    wanted = Pause(
-        scope=_scope(name),
-        name=name,
-        since=utc_now(),
-        until=None,
-        actor=actor(),
-        reason=checked_reason(reason),
-    )
-    with opened() as entrance, writing(entrance.engine) as connection:
-        changed = begin_pause(connection, wanted)
+    with opened() as entrance:
+        changed = entrance.desk.pause(name, actor=actor(), reason=reason)
     _report(name, as_json=as_json, paused=True, changed=changed)
 
 
@@ -114,21 +77,10 @@ def resume(name: _Name, reason: Reason = "", as_json: AsJson = False) -> None:
     Raises:
         NotFound: It was not paused.
     """
-    scope, why = _scope(name), checked_reason(reason)
-    with opened() as entrance, writing(entrance.engine) as connection:
-        if not end_pause(connection, scope, name, actor=actor(), reason=why, now=utc_now()):
+    with opened() as entrance:
+        if not entrance.desk.resume(name, actor=actor(), reason=reason):
             raise NotFound(t(f"{name} is not paused", f"{name} 未暂停"))
     _report(name, as_json=as_json, paused=False, changed=True)
-
-
-def _scope(name: str) -> Scope:
-    if name in QUEUES:
-        return Scope.QUEUE
-    if name in open_policy(load_settings()).recipients:
-        return Scope.RECIPIENT
-    raise InvalidValue(
-        t("no such queue or recipient; queues: ", "没有该队列或接收方；队列：") + ", ".join(QUEUES)
-    )
 
 
 def _paused(pause: Pause | None) -> str:

@@ -10,11 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from models.clock import utc_now
-from models.database import writing
 from models.errors import InvalidValue
-from models.job_search import JobFilter, JobSummary, search_jobs
-from models.replays import REPLAYED, cancel_jobs
+from models.job_search import JobFilter, JobSummary
+from models.replays import REPLAYED
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.filters import (
     AsJson,
@@ -34,9 +32,7 @@ from workers.cli.filters import (
 )
 from workers.cli.language import say_in as t
 from workers.cli.show import state_name
-from workers.published import open_policy
-from workers.replays import Plan, Replays, checked_reason
-from workers.settings import load_settings
+from workers.replays import Plan
 
 __all__ = ["cancel", "list_jobs", "replay"]
 
@@ -79,8 +75,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one for each option
             since=since,
             until=until,
         )
-        with entrance.engine.connect() as connection:
-            found = search_jobs(connection, wanted, before=before, limit=limit)
+        found = entrance.desk.search(wanted, before=before, limit=limit)
     if as_json:
         _json(list[JobSummary], found)
         return
@@ -130,8 +125,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
     Exits with 1 if a job was refused.
     """
     with opened() as entrance:
-        policy = open_policy(load_settings())
-        replays = Replays(entrance.engine, entrance.sealer, policy)
+        replays = entrance.desk.replays
         wanted = job_filter(
             entrance.pseudonyms,
             ids=ids,
@@ -198,8 +192,6 @@ def cancel(  # noqa: PLR0913, PLR0917 - one for each option
 
     Exits with 1 if a job named by its id could not be cancelled.
     """
-    reason = checked_reason(reason)
-    cancelled: list[str] = []
     with opened() as entrance:
         wanted = job_filter(
             entrance.pseudonyms,
@@ -215,12 +207,7 @@ def cancel(  # noqa: PLR0913, PLR0917 - one for each option
             until=until,
         )
         _need_choice(wanted, everything=everything)
-        while True:
-            with writing(entrance.engine) as connection:
-                batch = cancel_jobs(connection, wanted, actor=actor(), reason=reason, now=utc_now())
-            if not batch:
-                break
-            cancelled += batch
+        cancelled = entrance.desk.cancel(wanted, actor=actor(), reason=reason)
     if as_json:
         _json(dict, {"cancelled": cancelled})
     else:

@@ -50,6 +50,7 @@ def gateway() -> None:
             consents=entrance.consents,
             codes=entrance.codes,
             login_door=LoginDoor(entrance.phones, settings.china_mobile_road),
+            desk=entrance.desk,
             dependencies=(
                 Dependency("database", lambda: is_current(entrance.engine), needed=True),
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),

@@ -10,8 +10,19 @@ from fastapi.telemetry import TelemetryConfig
 from models.api_keys import ApiKeys
 from workers.codes import CodeService
 from workers.consents import Consents
+from workers.desk import Desk
 from workers.gateway import consents as consent_routes
-from workers.gateway import health, identity_checks, jobs, logins, masks, sms_codes
+from workers.gateway import (
+    health,
+    identity_checks,
+    job_search,
+    jobs,
+    logins,
+    masks,
+    queues,
+    replays,
+    sms_codes,
+)
 from workers.gateway import sms_receipts as receipt_routes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
@@ -32,13 +43,14 @@ _NO_TELEMETRY: TelemetryConfig = {
 }
 
 
-def create_gateway(
+def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     service: JobService,
     api_keys: ApiKeys,
     *,
     codes: CodeService,
     consents: Consents,
     login_door: logins.LoginDoor,
+    desk: Desk,
     dependencies: Sequence[health.Dependency],
     sms_receipts: SmsReceipts | None = None,
     version: str = "dev",
@@ -51,6 +63,7 @@ def create_gateway(
         codes: Makes and checks verification codes.
         consents: Records what people agree to and forbid.
         login_door: Hands out the numbers of logins.
+        desk: Finds, replays and cancels jobs, pauses queues.
         dependencies: What ``/readyz`` asks about.
         sms_receipts: Takes delivery receipts in; None for an installation without their address.
         version: Shown in ``/openapi.json``.
@@ -69,6 +82,7 @@ def create_gateway(
     app.state.consents = consents
     app.state.codes = codes
     app.state.logins = login_door
+    app.state.desk = desk
     app.state.dependencies = tuple(dependencies)
     app.state.sms_receipts = sms_receipts
     app.add_middleware(Edge)
@@ -78,7 +92,10 @@ def create_gateway(
         identity_checks,
         logins,
         masks,
+        job_search,
         jobs,
+        replays,
+        queues,
         consent_routes,
         receipt_routes,
         health,

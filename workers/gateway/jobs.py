@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from workers.gateway.authentication import Backend
 from workers.gateway.problems import Kind, not_found, problem_responses
 from workers.service import JobService
+from workers.timeline import timeline
 
-__all__ = ["JobBody", "JobReference", "Service", "router"]
+__all__ = ["JobBody", "JobId", "JobReference", "Service", "router"]
 
 router = APIRouter(tags=["jobs"])
 
@@ -117,3 +118,53 @@ async def get_job(
         raise not_found()
     request.state.job_id = job.id
     return job
+
+
+class MomentBody(_Body):
+    """Something that happened to a job."""
+
+    at: dt.datetime
+    event: str = Field(
+        description="enqueued; attempt.… (succeed, retry, wait, fail, lose, expire); disclosure.… "
+        "(admitted, denied); or what somebody did, such as job.replay."
+    )
+    attempt: int | None
+    code: str | None = Field(description="Our reason code.")
+    provider_code: str | None = Field(description="The provider's own code.")
+    recipient: str | None
+    operation: str | None
+    purpose: str | None
+    clauses: list[str] = Field(description="Clauses of the published privacy policy.")
+    categories: list[str] = Field(description="Fideslang data categories that were sent.")
+    by: str | None = Field(description="Who intervened: backend, operator or worker.")
+    reason: str | None = Field(description="Why they did.")
+    milliseconds: float | None
+
+
+class TimelineBody(BaseModel):
+    """The story of a job, oldest first."""
+
+    id: JobId
+    state: State
+    timeline: list[MomentBody]
+
+
+@router.get(
+    "/v1/jobs/{job_id}/timeline",
+    operation_id="getJobTimeline",
+    summary="What happened to a job, in order",
+    response_model=TimelineBody,
+    responses=problem_responses(Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.UNAVAILABLE),
+)
+async def get_timeline(
+    backend: Backend,
+    job_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
+    service: Service,
+    request: Request,
+) -> Any:
+    """Codes, names and times; no value."""
+    job = await service.find_async(job_id, backend=backend)
+    if job is None:
+        raise not_found()
+    request.state.job_id = job.id
+    return {"id": job.id, "state": job.state, "timeline": timeline(job)}

@@ -58,9 +58,10 @@ class Kind(Enum):
 
     UNAUTHENTICATED = (401, "unauthenticated", "A valid API key is needed")
     FORBIDDEN = (403, "missing-scope", "The API key may not be used for this")
-    NOT_FOUND = (404, "not-found", "No such job")
+    NOT_FOUND = (404, "not-found", "There is no such thing for this API key")
     GONE = (410, "gone", "It was handed out before, or nobody came for it in time")
     CONFLICT = (409, "idempotency-conflict", "The idempotency key was used for something else")
+    JOB_STATE = (409, "job-state", "The state of the job does not allow this")
     INVALID = (422, "invalid-request", "The request cannot be accepted as it is")
     WAIT = (429, "wait", "Too many requests")
     INTERNAL = (500, "internal", "A fault of the gateway")
@@ -216,8 +217,8 @@ def handle_problems(app: FastAPI) -> None:
 
 
 def not_found() -> Problem:
-    """The same words whether the job does not exist or belongs to another backend."""
-    return Problem(Kind.NOT_FOUND, "There is no such job for this API key.")
+    """The same words whether the thing does not exist or belongs to another backend."""
+    return Problem(Kind.NOT_FOUND, "What the URL names does not exist for this API key.")
 
 
 def _answer(error: Exception) -> JSONResponse:

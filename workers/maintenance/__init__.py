@@ -11,6 +11,7 @@ from workers.maintenance.inquirer import Inquirer
 from workers.maintenance.pruner import Pruner
 from workers.maintenance.reconciler import Reconciler
 from workers.maintenance.redispatcher import Redispatcher
+from workers.maintenance.replayer import Replayer
 from workers.maintenance.rescuer import Rescuer
 from workers.maintenance.scheduler import Scheduler
 from workers.maintenance.service import Rounds, Service
@@ -23,6 +24,7 @@ __all__ = [
     "Pruner",
     "Reconciler",
     "Redispatcher",
+    "Replayer",
     "Rescuer",
     "Rounds",
     "Scheduler",

@@ -187,7 +187,7 @@ def test_an_alarm_stands_beside_the_queues(zjj: Zjj, engine: Engine) -> None:
 
 def test_an_unknown_queue_is_refused(zjj: Zjj) -> None:
     done = zjj("queues", "pause", "express", "--reason", "r")
-    assert isinstance(done.exception, InvalidValue)
+    assert isinstance(done.exception, NotFound)
 
 
 def test_a_paused_queue_keeps_its_jobs(zjj: Zjj, engine: Engine) -> None:

@@ -12,7 +12,7 @@ import httpx
 from sqlalchemy import Engine
 
 from integrations.policy import load_policy
-from models.api_keys import ApiKeys, create_api_key
+from models.api_keys import ApiKeys, Scope, create_api_key
 from models.database import WRITES, is_current, migrate, open_database
 from models.group_commit import GroupCommit
 from models.keys import MasterKeys, generate_key
@@ -22,12 +22,14 @@ from tasks.preparation import Preparation
 from workers.codes import CodeService
 from workers.consents import Consents
 from workers.deliveries import DeliveryReports
+from workers.desk import Desk
 from workers.dispatch import Dispatcher, connect_redis
 from workers.gateway import Dependency, create_gateway, gateway_server
 from workers.gateway.logins import LoginDoor
 from workers.gateway.sms_receipts import SmsReceipts
 from workers.limits import Shield
 from workers.login_phones import LoginPhones
+from workers.replays import Replays
 from workers.service import JobService
 from workers.settings import Settings
 from workers.sms_limits import SmsLimits
@@ -55,6 +57,7 @@ class Gateway:
     consents: Consents
     codes: CodeService
     sealer: Sealer
+    desk: Desk
 
     def http(self, api_key: str | None = None) -> httpx.Client:
         """A client of the ``shop`` backend, or of the one that owns ``api_key``."""
@@ -70,10 +73,11 @@ def serve_gateway(
     engine = open_database(database_url)
     migrate(engine)
     with engine.connect().execution_options(**WRITES) as connection, connection.begin():
-        api_key = create_api_key(connection, "shop")
-        other_api_key = create_api_key(connection, "forum")
+        api_key = create_api_key(connection, "shop", scopes=list(Scope))
+        other_api_key = create_api_key(connection, "forum", scopes=list(Scope))
     sealer = Sealer(engine, _KEYS)
-    preparation = Preparation(sealer, PSEUDONYMS, policy_version=load_policy().version)
+    policy = load_policy()
+    preparation = Preparation(sealer, PSEUDONYMS, policy_version=policy.version)
     redis = connect_redis(redis_url)
     commits, dispatcher = GroupCommit(engine), Dispatcher(redis, engine)
     shield = Shield(redis)
@@ -86,12 +90,14 @@ def serve_gateway(
         shield=shield,
     )
     codes = CodeService(service, commits, PSEUDONYMS)
-    consents = Consents(engine, PSEUDONYMS, load_policy())
+    consents = Consents(engine, PSEUDONYMS, policy)
+    desk = Desk(engine, PSEUDONYMS, Replays(engine, sealer, policy), policy)
     app = create_gateway(
         service,
         ApiKeys(engine),
         codes=codes,
         consents=consents,
+        desk=desk,
         login_door=LoginDoor(LoginPhones(engine, sealer), "jiguang"),
         dependencies=[
             Dependency("database", partial(is_current, engine), needed=True),
@@ -116,6 +122,7 @@ def serve_gateway(
             consents,
             codes,
             sealer,
+            desk,
         )
     finally:
         server.should_exit = True

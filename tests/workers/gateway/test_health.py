@@ -61,6 +61,7 @@ def test_what_is_needed_and_does_not_answer_makes_it_unavailable(
         ApiKeys(gateway.engine),
         codes=gateway.codes,
         consents=gateway.consents,
+        desk=gateway.desk,
         login_door=LoginDoor(LoginPhones(gateway.engine, gateway.sealer), "aliyun"),
         dependencies=dependencies,
     )

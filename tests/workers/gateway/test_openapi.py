@@ -31,6 +31,7 @@ def try_everything(gateway: Gateway, folder: Path, examples: int) -> None:
     assert f"Tested: {sum(map(len, paths.values()))}\n" in run.stdout
 
 
+@pytest.mark.timeout(240)
 def test_what_the_description_says_is_so(gateway: Gateway, tmp_path: Path) -> None:
     try_everything(gateway, tmp_path, examples=5)
 
@@ -70,6 +71,11 @@ def test_the_payload_is_described_as_closed(description: dict[str, Any]) -> None
     assert payload["required"] == ["phone", "scene"]
     assert "reset_password" in payload["properties"]["scene"]["enum"]
     # The receipt's own page shows no field that could hold a value of a person.
+    for schema in ("JobSearch", "JobsReplay", "JobCancel", "PauseRequest"):
+        assert description["components"]["schemas"][schema]["additionalProperties"] is False
+    # Nothing personal has a place in a URL.
+    query = description["paths"]["/v1/jobs"]["get"]["parameters"]
+    assert "phone" not in {parameter["name"] for parameter in query}
     assert "phone" not in description["components"]["schemas"]["JobBody"]["properties"]
 
 
