@@ -51,11 +51,21 @@ class RecipientBody(_Body):
     resting_until: dt.datetime | None = Field(description="It fails, and is tried again then.")
 
 
+class AlarmBody(_Body):
+    """Far more new phones than usual are asked for."""
+
+    scope: str = Field(description="`all` or `backend:` and its name.")
+    since: dt.datetime
+    until: dt.datetime = Field(description="It is over then, unless another one is refused before.")
+    refused: int
+
+
 class QueuesBody(_Body):
-    """All queues, and the recipients about which there is something to say."""
+    """All queues, the recipients about which there is something to say, and what alarms."""
 
     queues: list[QueueBody]
     recipients: list[RecipientBody]
+    alarms: list[AlarmBody]
 
 
 class PauseRequest(BaseModel):
