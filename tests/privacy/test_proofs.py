@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,15 @@ def test_ids_digests_and_times_are_no_phone_numbers() -> None:
         for _ in range(20_000)
     )
     assert find([Value("phone", PHONE)], noise.encode()) == []
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_what_time_it_is_is_nobodys_number(unit: int) -> None:
+    now = str(int(time.time() * unit))
+    shared = Value("id_number", "999999" + now[2:9] + "12345")
+    assert find([shared], f"at {now}".encode()) == []
+    assert find([shared], f"at {now[:9]}".encode())
+    assert find([Value("phone", PHONE)], f"at 86{PHONE}".encode())
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60), st.sampled_from(sorted(PLANTS)))

@@ -34,7 +34,7 @@ from workers.proofs.traces import Value, find
 
 __all__ = ["sweep_jobs"]
 
-_UNREACHED = 30.0
+_UNREACHED = 90.0
 _A_COMMAND = dt.timedelta(seconds=15)
 
 _MISHAPS: dict[str, tuple[Fault, ...]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _STREAM = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
 _ESCAPED = re.compile(rb"\\+u([0-9a-fA-F]{4})")
 _DIGESTS = ("md5", "sha1", "sha256", "sha512")
 _DEEPEST = 3
+_SECONDS_DIGITS = 10
+_DAYS = 10 * 86_400
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class _Layer:
     def __init__(self, data: bytes) -> None:
         self.lower = data.lower()
         self.encoded = data.translate(bytes.maketrans(b"-_", b"+/"), b"\r\n")
-        self.numbers = _DIGITS.findall(data)
+        self.numbers = [each for each in _DIGITS.findall(data) if not _is_an_instant(each)]
 
     def count(self, value: Value) -> Iterator[tuple[str, int]]:
         for form, needles in value.forms.items():
@@ -121,6 +124,17 @@ class _Layer:
             yield "plain", count
         if count := sum(any(run in number for run in value.runs) for number in self.numbers):
             yield "digits", count
+
+
+def _is_an_instant(number: bytes) -> bool:
+    """Whether it says what time it is, since 1970 in seconds or a finer unit.
+
+    A queue writes thousands of them, and some share seven digits with somebody's number.
+    """
+    finer = len(number) - _SECONDS_DIGITS
+    if finer not in {0, 3, 6, 9}:
+        return False
+    return abs(int(number) // int(10**finer) - time.time()) < _DAYS
 
 
 def unpacked(data: bytes, depth: int = 0) -> Iterator[bytes]:
