@@ -267,6 +267,9 @@ def test_a_person_is_restricted_once_by_each_backend(engine: Engine) -> None:
         assert lifted == replace(first, lifted_at=NOW)
         assert lift_restriction(connection, "shop", first.id, now=NOW + SECOND) == lifted
     assert _restrict(engine).id != first.id
+    with writing(engine) as connection:
+        by_operator = lift_restriction(connection, None, other.id, now=NOW)
+    assert by_operator == replace(other, lifted_at=NOW)
 
 
 def test_one_that_is_withheld_does_not_take_its_neighbours_along(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 from urllib.parse import quote
 
@@ -84,6 +85,47 @@ def test_a_line_is_a_whole_line() -> None:
     assert lines.has_line("user-1")
     assert not lines.has_line("user")
     assert not lines.has_line("12"), "too short to mean anything"
+
+
+def test_four_characters_are_a_line_and_three_are_not() -> None:
+    lines = Unfolded(b"home\nabc")
+
+    assert lines.has_line("home")
+    assert not lines.has_line("abc")
+
+
+def test_seven_characters_are_no_chance() -> None:
+    assert Disguises("123456").short
+    assert not Disguises("1234567").short
+    assert Disguises("1234567").count(Unfolded(b"x1234567y")) == 1
+
+
+@given(name=st.text(st.characters(min_codepoint=0x20000, max_codepoint=0x2A6DF), min_size=2))
+def test_rare_characters_are_found_in_pairs_of_escapes(name: str) -> None:
+    escaped = json.dumps(name)
+    assert "\\ud8" in escaped
+
+    assert Disguises(name).count(Unfolded(escaped.encode())) >= 1
+
+
+@pytest.mark.parametrize("code", ["1357", "24680", "246810", "王伟"])
+@pytest.mark.parametrize("before", ["", "~", "~~"])
+@pytest.mark.parametrize("after", ["", "~", "~~"])
+def test_the_shortest_values_are_found_in_base64_wherever_they_begin(
+    code: str, before: str, after: str
+) -> None:
+    encoded = base64.b64encode(f"{before}{code}{after}".encode())
+
+    assert Disguises(code).count(Unfolded(encoded)) == 1
+
+
+@pytest.mark.parametrize(
+    ("escape", "character"),
+    [("&#x10FFFF;", "\U0010ffff"), ("&#1114112;", "?"), ("&#x110000;", "?")],
+)
+def test_an_escape_beyond_all_characters_is_read_as_nothing(escape: str, character: str) -> None:
+    layers = Unfolded(f"{escape}".encode()).layers
+    assert layers[-1].text == character.encode()
 
 
 def test_short_is_what_chance_writes() -> None:
