@@ -35,6 +35,8 @@ from workers.proofs.traces import Value, find
 __all__ = ["sweep_jobs"]
 
 _UNREACHED = 90.0
+_A_WHILE = dt.timedelta(seconds=60)
+"""Who asks again only after it, such as for a receipt, is not waited for."""
 _A_COMMAND = dt.timedelta(seconds=15)
 
 _MISHAPS: dict[str, tuple[Fault, ...]] = {
@@ -151,7 +153,9 @@ class _Sweep:
             for job_id in self._people:
                 view = self._house.entrance.service.find(job_id)
                 states[job_id] = view.state.value if view else "lost"
-            return all(state in {*SETTLED, "lost"} for state in states.values())
+                if view and view.state is State.RETRYING and view.run_at > utc_now() + _A_WHILE:
+                    states[job_id] = "waiting"
+            return all(state in {*SETTLED, "lost", "waiting"} for state in states.values())
 
         await_(ended, "every job has ended", _UNREACHED)
         if "lost" in states.values():
