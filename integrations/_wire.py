@@ -230,12 +230,15 @@ class Wire:
             reraise=True,
         )
 
-    def send(self, admitted: Admitted, deadline: float = math.inf) -> Answer:
+    def send(
+        self, admitted: Admitted, deadline: float = math.inf, largest: int = LARGEST_REPLY
+    ) -> Answer:
         """Send a request and read the whole answer.
 
         Args:
             admitted: The request.
             deadline: On the monotonic clock; no attempt is begun after it.
+            largest: Bytes of a body; a larger one is lost.
 
         Raises:
             Unsent: No connection stood, after a few attempts or until the deadline.
@@ -243,10 +246,10 @@ class Wire:
             DeniedError: The request is not what was admitted.
         """
         try:
-            return self._attempt(admitted, deadline)
+            return self._attempt(admitted, deadline, largest)
         except Unsent:
             pass
-        return self._patiently(self._attempt, admitted, deadline)
+        return self._patiently(self._attempt, admitted, deadline, largest)
 
     def close(self) -> None:
         """Drop the connections of all threads."""
@@ -256,21 +259,21 @@ class Wire:
             transport.close()
         self._thread = threading.local()
 
-    def _attempt(self, admitted: Admitted, deadline: float) -> Answer:
+    def _attempt(self, admitted: Admitted, deadline: float, largest: int) -> Answer:
         if time.monotonic() >= deadline:
             raise Unsent
         # Raised outside of the handler, so that httpx's exception, which holds the request, is
         # not even this one's context.
         failure: Unsent | Lost
         try:
-            return self._exchange(admitted)
+            return self._exchange(admitted, largest)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             failure = Unsent()
         except httpx.HTTPError:
             failure = Lost()
         raise failure
 
-    def _exchange(self, admitted: Admitted) -> Answer:
+    def _exchange(self, admitted: Admitted, largest: int) -> Answer:
         final = admitted.request
         origin = self._origins[final.host]
         patience = self._timeouts
@@ -294,15 +297,15 @@ class Wire:
         with passage(origin.host, port):
             response = self._transport().handle_request(request)
         try:
-            return self._read(response, time.monotonic() + patience.answer)
+            return self._read(response, time.monotonic() + patience.answer, largest)
         finally:
             response.close()
 
-    def _read(self, response: httpx.Response, deadline: float) -> Answer:
+    def _read(self, response: httpx.Response, deadline: float, largest: int) -> Answer:
         body = bytearray()
         for chunk in response.iter_raw():
             body += chunk
-            if len(body) > LARGEST_REPLY or time.monotonic() > deadline:
+            if len(body) > largest or time.monotonic() > deadline:
                 raise Lost(response.status_code)
         return Answer(response.status_code, response.headers, bytes(body))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from integrations.detectors import detect
 from integrations.disguises import Disguises, Unfolded
-from integrations.leaves import CONTENT_TYPES, Leaf, Leaves, Unreadable, read
+from integrations.leaves import CONTENT_TYPES, Leaf, Leaves, Unreadable, read, read_path
 from integrations.minimize import TRANSFORMS
 from integrations.policy import Place
 from models.errors import DeniedError
@@ -111,7 +111,7 @@ def admit(
     operation: Operation,
     request: FinalRequest,
     held: Sequence[Held],
-    configured: Mapping[str, str],
+    configured: Mapping[str, Leaf],
 ) -> Admitted:
     """Judge a request.
 
@@ -124,16 +124,10 @@ def admit(
     Raises:
         Refused: With the first reason found.
     """
-    if request.method != operation.method:
-        raise Refused(Reason.METHOD)
-    if request.host != operation.host:
-        raise Refused(Reason.HOST)
-    path, question, query = request.target.partition(b"?")
-    if path != operation.path.encode() or (question and not query):
-        raise Refused(Reason.PATH)
+    path, query = _judge_target(operation, request)
     technical = _technical(operation, request.body)
     signed = _judge_headers(operation, request.headers, technical)
-    leaves = _leaves(operation, query, request.body)
+    leaves = _leaves(operation, path, query, request.body)
     by_name = {value.name: value for value in held}
     adapted: list[str] = []
     exact: list[str] = []
@@ -147,6 +141,8 @@ def admit(
             exact.append(_judge_held(name, entry, leaf, by_name.get(entry.held)))
         elif entry.configured:
             adapted.append(_judge_configured(name, entry, leaf, configured.get(name)))
+        elif entry.signed:
+            signed.append(_shaped(name, entry, leaf))
         elif type(leaf) is not type(entry.const) or leaf != entry.const:
             raise Refused(Reason.FIELD_VALUE, name)
     if any(leaves.values()):
@@ -155,6 +151,17 @@ def admit(
     if kind := detect("\n".join((*adapted, *signed))):
         raise Refused(Reason.DETECTED, kind.replace(" ", "_"))
     return Admitted(request, _SEAL)
+
+
+def _judge_target(operation: Operation, request: FinalRequest) -> tuple[bytes, bytes]:
+    if request.method != operation.method:
+        raise Refused(Reason.METHOD)
+    if request.host != operation.host:
+        raise Refused(Reason.HOST)
+    path, question, query = request.target.partition(b"?")
+    if question and not query:
+        raise Refused(Reason.PATH)
+    return path, query
 
 
 def _technical(operation: Operation, body: bytes) -> dict[str, str]:
@@ -194,10 +201,13 @@ def _judge_headers(
     return signed
 
 
-def _leaves(operation: Operation, query: bytes, body: bytes) -> dict[Place, Leaves]:
+def _leaves(operation: Operation, path: bytes, query: bytes, body: bytes) -> dict[Place, Leaves]:
     if body and operation.body is None:
         raise Refused(Reason.UNREADABLE, "body")
-    leaves = {}
+    try:
+        leaves = {Place.PATH: read_path(operation.path, path)}
+    except Unreadable:
+        raise Refused(Reason.PATH) from None
     for place, data in ((Place.QUERY, query), (operation.body, body)):
         if place is not None:
             try:
@@ -209,14 +219,23 @@ def _leaves(operation: Operation, query: bytes, body: bytes) -> dict[Place, Leav
 
 def _judge_held(name: str, entry: OutboundField, leaf: Leaf, held: Held | None) -> str:
     """The leaf is exactly what the job holds under that name, and of the stated category."""
-    if held is None or leaf != TRANSFORMS[entry.transform or ""](held.text):
+    if held is None or not _is_transformed(leaf, held.text, entry):
         raise Refused(Reason.FIELD_VALUE, name)
     if held.category != entry.category and not (held.category is None and entry.impersonal):
         raise Refused(Reason.FIELD_CATEGORY, name)
     return _shaped(name, entry, leaf)
 
 
-def _judge_configured(name: str, entry: OutboundField, leaf: Leaf, configured: str | None) -> str:
+def _is_transformed(leaf: Leaf, text: str, entry: OutboundField) -> bool:
+    try:
+        expected = TRANSFORMS[entry.transform or ""](text)
+    except ValueError:
+        return False
+    # True is no 1.
+    return type(leaf) is type(expected) and leaf == expected
+
+
+def _judge_configured(name: str, entry: OutboundField, leaf: Leaf, configured: Leaf | None) -> str:
     """The leaf is exactly what the adapter said it configured."""
     if leaf != configured:
         raise Refused(Reason.FIELD_VALUE, name)
@@ -224,15 +243,17 @@ def _judge_configured(name: str, entry: OutboundField, leaf: Leaf, configured: s
 
 
 def _shaped(name: str, entry: OutboundField, leaf: Leaf) -> str:
+    pattern = entry.pattern or entry.signed
+    text = str(leaf) if entry.transform == "number" else leaf
     if (
-        not isinstance(leaf, str)
-        or entry.pattern is None
+        not isinstance(text, str)
+        or pattern is None
         or entry.max is None
-        or len(leaf) > entry.max
-        or not entry.pattern.fullmatch(leaf)
+        or len(text) > entry.max
+        or not pattern.fullmatch(text)
     ):
         raise Refused(Reason.FIELD_SHAPE, name)
-    return leaf
+    return text
 
 
 def _search(

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from integrations._wire import Lost, Timeouts, Unsent, Wire
+from integrations._wire import Answer, Lost, Timeouts, Unsent, Wire
 from integrations.admission import Admitted, FinalRequest, Held, Reason, Refused, admit
 from integrations.consents import demands_of
 from integrations.destinations import OwnHosts
-from integrations.leaves import CONTENT_TYPES, Leaf, Path, write
+from integrations.leaves import CONTENT_TYPES, Leaf, Path, write, write_path
 from integrations.minimize import TRANSFORMS
 from integrations.policy import Place
 from integrations.reply import Decrypt, Garbled, Reply, cut
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from integrations.policy import Operation, OutboundField, Policy
     from models.attempts import Attempt
 
-__all__ = ["Gate", "Precondition", "Signer", "Timeouts", "UnsignedRequest"]
+__all__ = ["Gate", "Precondition", "Signer", "Timeouts", "UnsignedRequest", "Verifier"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,7 +70,12 @@ class UnsignedRequest:
 
 
 Signer = Callable[[UnsignedRequest], Mapping[str, str]]
-"""Returns the headers that authenticate a request; the policy lists their names and shapes."""
+"""Returns the headers and fields that authenticate a request; the policy lists their names and
+shapes."""
+
+Verifier = Callable[[int, Mapping[str, str], bytes], bool]
+"""Whether an answer is the recipient's own, by its status, headers (lower case) and raw body; looks
+and keeps nothing."""
 
 
 _NOTHING = Demands()
@@ -143,6 +148,7 @@ class Gate:
         sign: Signer,
         attempt: Attempt,
         decrypt: Decrypt | None = None,
+        verify: Verifier | None = None,
     ) -> Reply:
         """Send one request, if it may leave.
 
@@ -151,6 +157,7 @@ class Gate:
             sign: Authenticates the final bytes.
             attempt: On whose behalf; each admitted request adds to its ``results``.
             decrypt: Opens what the recipient encrypts for us.
+            verify: Judges a success before anything of it is read.
 
         Returns:
             The answer, cut to what the policy keeps, of any HTTP status.
@@ -179,7 +186,9 @@ class Gate:
             # It may stand nevertheless, and then somebody must know that nothing left.
             attempt.results.append(self._never_tried(disclosure))
             raise
-        return self._deliver(admitted, deadline, disclosure, attempt, decrypt)
+        return self._deliver(
+            admitted, deadline, disclosure, attempt, decrypt=decrypt, verify=verify
+        )
 
     def permit(self, request: MinimizedRequest, *, attempt: Attempt) -> Disclosure:
         """Hold an attempt to its preconditions without sending: for what is answered from memory.
@@ -237,7 +246,12 @@ class Gate:
             if name in operation.fields
         }
         unsigned = _build(operation, texts)
-        final = _assemble(unsigned, sign(unsigned))
+        signed = dict(sign(unsigned))
+        if operation.signed_names:
+            for name in operation.signed_names & signed.keys():
+                texts[name] = signed.pop(name)
+            unsigned = _build(operation, texts)
+        final = _assemble(unsigned, signed)
         return admit(operation, final, list(_opened(attempt.held)), texts)
 
     def _addressed(self, request: MinimizedRequest) -> Operation:
@@ -272,7 +286,9 @@ class Gate:
         deadline: float,
         disclosure: Disclosure,
         attempt: Attempt,
+        *,
         decrypt: Decrypt | None,
+        verify: Verifier | None,
     ) -> Reply:
         operation = self._policy.operations[disclosure.operation]
         started = time.perf_counter()
@@ -295,8 +311,9 @@ class Gate:
         status: int | None = None
         failure: RetryError | UnknownOutcomeError
         try:
-            answer = self._wire.send(admitted, deadline)
+            answer = self._wire.send(admitted, deadline, operation.reply.largest)
             status = answer.status
+            _prove(answer, verify)
             reply = cut(
                 operation, answer.status, answer.headers, answer.body, disclosure.id, decrypt
             )
@@ -308,6 +325,12 @@ class Gate:
         except Lost as lost:
             settle(SendResult.UNKNOWN, lost.status)
             failure = UnknownOutcomeError(f"{operation.recipient} gave no whole answer")
+        except _Unproven:
+            settle(SendResult.UNKNOWN, status)
+            failure = UnknownOutcomeError(
+                f"{operation.recipient} gave an answer that nothing proves to be its own",
+                code="provider.answer_unproven",
+            )
         except Garbled:
             settle(SendResult.UNKNOWN, status)
             failure = UnknownOutcomeError(f"{operation.recipient} gave an unreadable answer")
@@ -363,16 +386,30 @@ def _host(operation: Operation | None, request: MinimizedRequest) -> str:
     return operation.host or (request.destination.host if request.destination else "unknown")
 
 
+class _Unproven(Exception):
+    """An answer that the verifier does not believe."""
+
+
+def _prove(answer: Answer, verify: Verifier | None) -> None:
+    if verify is not None and 200 <= answer.status < 300:
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        if not verify(answer.status, headers, answer.body):
+            raise _Unproven
+
+
 def _seconds_left(attempt: Attempt, now: dt.datetime) -> float:
     return (attempt.expires_at - now).total_seconds() if attempt.expires_at else math.inf
 
 
-def _text(entry: OutboundField, value: Personal | str) -> str:
+def _text(entry: OutboundField, value: Personal | str) -> Leaf:
     """The value as it leaves; only what the policy takes from the job is opened."""
     if entry.held is None and isinstance(value, Personal):
         raise Refused(Reason.FIELD_CATEGORY, entry.source)
     text = reveal(value) if isinstance(value, Personal) else value
-    return TRANSFORMS[entry.transform](text) if entry.transform else text
+    try:
+        return TRANSFORMS[entry.transform](text) if entry.transform else text
+    except ValueError:
+        raise Refused(Reason.FIELD_SHAPE, entry.source) from None
 
 
 def _opened(held: object, name: str = "") -> Iterator[Held]:
@@ -381,6 +418,8 @@ def _opened(held: object, name: str = "") -> Iterator[Held]:
         yield Held(name, reveal(held), held.category)
     elif isinstance(held, str):
         yield Held(name, held, None)
+    elif type(held) is int:
+        yield Held(name, str(held), None)
     elif isinstance(held, Mapping):
         # Only the outermost keys are names of ours; inner ones may be data and are not repeated.
         for key, value in held.items():
@@ -390,18 +429,19 @@ def _opened(held: object, name: str = "") -> Iterator[Held]:
             yield from _opened(value, f"{name}[]")
 
 
-def _build(operation: Operation, texts: Mapping[str, str]) -> UnsignedRequest:
+def _build(operation: Operation, texts: Mapping[str, Leaf]) -> UnsignedRequest:
     query: list[tuple[Path, Leaf]] = []
     body: list[tuple[Path, Leaf]] = []
     for name, entry in operation.fields.items():
         leaf = texts.get(name) if entry.const is None else entry.const
         if leaf is not None:
             place = entry.place or operation.place
-            (query if place is Place.QUERY else body).append((operation.paths[name], leaf))
+            if place is not Place.PATH:
+                (query if place is Place.QUERY else body).append((operation.paths[name], leaf))
     return UnsignedRequest(
         method=operation.method,
         host=operation.host,
-        path=operation.path,
+        path=write_path(operation.path, texts),
         query=write(Place.QUERY, query).decode(),
         headers=operation.constant_headers,
         content_type=CONTENT_TYPES[operation.body] if operation.body else None,

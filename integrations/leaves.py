@@ -19,7 +19,17 @@ from integrations.policy import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["CONTENT_TYPES", "Leaf", "Leaves", "Path", "Unreadable", "read", "write"]
+__all__ = [
+    "CONTENT_TYPES",
+    "Leaf",
+    "Leaves",
+    "Path",
+    "Unreadable",
+    "read",
+    "read_path",
+    "write",
+    "write_path",
+]
 
 Path = tuple[str, ...]
 """Names from the outside in: ``("TemplateParam", "code")``."""
@@ -66,6 +76,45 @@ def read(place: Place, data: bytes, nested: frozenset[str] = frozenset()) -> Lea
         return _READERS[place](data)
     except UnicodeDecodeError:
         raise Unreadable("not UTF-8") from None
+
+
+_SEGMENT = re.compile(r"\{([a-z_]+)\}")
+
+
+def write_path(template: str, texts: Mapping[str, Leaf]) -> str:
+    """A path, its braces filled with percent-encoded texts."""
+    return _SEGMENT.sub(lambda match: quote(str(texts.get(match[1], "")), safe=""), template)
+
+
+def read_path(template: str, path: bytes) -> Leaves:
+    """The leaves of a path: what stands where the template has braces.
+
+    Each is one whole segment, written in the one way that :func:`write_path` writes it, so neither
+    an encoded slash nor dots lead elsewhere.
+
+    Raises:
+        Unreadable: See there; also when the path is not of the template.
+    """
+    leaves: Leaves = {}
+    expected, given = template.split("/"), path.split(b"/")
+    if len(expected) != len(given):
+        raise Unreadable("another path")
+    for segment, raw in zip(expected, given, strict=True):
+        name = _SEGMENT.fullmatch(segment)
+        if name is None:
+            if segment.encode() != raw:
+                raise Unreadable("another path")
+            continue
+        try:
+            text = _decoded(raw)
+        except UnicodeDecodeError:
+            raise Unreadable("not UTF-8") from None
+        if quote(text, safe="").encode() != raw or text in {"", ".", ".."}:
+            raise Unreadable("a segment that could be read in two ways")
+        if any(character in "/\\%?#" or not character.isprintable() for character in text):
+            raise Unreadable("a segment that leads elsewhere")
+        _put((name[1],), text, leaves)
+    return leaves
 
 
 def _tree(leaves: Iterable[tuple[Path, Leaf]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from integrations.money import number_of, yuan_of
 from models.errors import ConfigurationError, InvalidValue
 from models.pii import Personal
 
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSFORMS", "MinimizedRequest", "minimize"]
 
-TRANSFORMS: Mapping[str, Callable[[str], str]] = {"raw": str}
-"""How a value may change on its way out, by the policy's word for it."""
+TRANSFORMS: Mapping[str, Callable[[str], str | int]] = {
+    "raw": str,
+    "number": number_of,
+    "yuan": yuan_of,
+}
+"""How a value may change on its way out, by the policy's word for it; raises ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ def minimize(
         raise ConfigurationError(f"{operation.name} does not know {', '.join(sorted(strangers))}")
     values: dict[str, Personal | str] = {}
     for name, entry in operation.fields.items():
-        if entry.const is not None:
+        if entry.const is not None or entry.signed is not None:
             continue
         value = (held if entry.held else configured).get(entry.source)
         if value is None:
@@ -63,6 +68,8 @@ def minimize(
                 raise InvalidValue(f"{operation.name} needs {entry.source}")
         elif isinstance(value, str) or (entry.held and isinstance(value, Personal)):
             values[name] = value
+        elif entry.impersonal and type(value) is int:
+            values[name] = str(value)
         else:
             raise InvalidValue(f"{operation.name}: {entry.source} must be text")
     return MinimizedRequest(

@@ -6,7 +6,7 @@ import re
 
 from models.errors import InvalidValue
 
-__all__ = ["fen_of", "yuan_of"]
+__all__ = ["fen_of", "number_of", "yuan_of"]
 
 _YUAN = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,2}))?", re.ASCII)
 _FEN = re.compile(r"0|[1-9][0-9]{0,12}", re.ASCII)
@@ -23,12 +23,23 @@ def fen_of(yuan: str) -> int:
     raise InvalidValue("must be yuan with at most two decimals")
 
 
+def number_of(fen: str) -> int:
+    """Fen as a number, of fen in digits.
+
+    Raises:
+        InvalidValue: Anything but digits without leading zeros; ``int`` would take many other
+            digits, signs and spaces.
+    """
+    if not _FEN.fullmatch(fen):
+        raise InvalidValue("must be fen in digits")
+    return int(fen)
+
+
 def yuan_of(fen: str) -> str:
     """Yuan with two decimals, of fen in digits.
 
     Raises:
         InvalidValue: Anything but digits without leading zeros.
     """
-    if not _FEN.fullmatch(fen):
-        raise InvalidValue("must be fen in digits")
+    number_of(fen)
     return f"{fen[:-2] or '0'}.{fen[-2:]:0>2}"

@@ -15,6 +15,7 @@ from models.errors import GiveUpError
 __all__ = [
     "Acknowledgement",
     "BillLine",
+    "BillState",
     "CallbackRefused",
     "Channel",
     "Notification",
@@ -34,6 +35,7 @@ NotificationKind = Literal["payment", "refund", "other"]
 NotificationState = Literal["paid", "closed", "refunding", "refunded", "refund_failed", "open"]
 OrderState = Literal["paid", "open", "closed", "refunded", "missing", "failed"]
 RefundState = Literal["processing", "refunded", "closed", "failed", "missing"]
+BillState = Literal["paid", "refunding", "refunded", "refund_failed", "closed"]
 RefusalCode = Literal[
     "callback.too_large",
     "callback.stale",
@@ -106,10 +108,10 @@ class BillLine:
     provider_no: str
     refund_no: str | None
     amount: int
-    """The order's total in fen."""
+    """The order's total in fen; 0 for a refund, whose line does not repeat it."""
     refund_amount: int
     """What this line gives back, in fen; 0 for a payment."""
-    state: Literal["paid", "refunding", "refunded", "refund_failed", "closed"]
+    state: BillState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from integrations.detectors import detect
+from integrations.documents import read_document
 from models.pii import Personal, Phone
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["Decrypt", "Garbled", "Reply", "cut"]
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:^/+=-]{0,127}(?: [0-9:]{5,8})?", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9 ,:._-]{1,64}", re.ASCII)
 _MOST_ROWS = 200
-_LONGEST_EXCERPT = 64
+_LONGEST_EXCERPT = 1024
 _LONGEST_PERSONAL = 1024
 
 Decrypt = Callable[[str], str]
@@ -75,7 +76,7 @@ def cut(
     Where the policy keeps nothing of a body, it is not read: the status says everything.
 
     Raises:
-        Garbled: A redirect, or a success whose body is no JSON object or lacks the result code.
+        Garbled: A redirect, or a success whose body is not of its form or lacks the result code.
             Of an error whose body cannot be read, the status alone is kept.
     """
     rule = operation.reply
@@ -83,16 +84,15 @@ def cut(
     success = 200 <= status < 300
     if looked_at and not success and status < 400:
         raise Garbled
-    try:
-        document = json.loads(body) if looked_at else {}
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
+    form = rule.form if success or rule.form == "xml" else "json"
+    document = read_document(form, body) if looked_at else {}
+    if document is None:
         if success:
             raise Garbled
         document = {}
     fields = _kept(rule, document)
-    code = None if rule.code is None else fields.get(rule.code)
+    code_path = rule.code if success else rule.error or rule.code
+    code = None if code_path is None else fields.get(code_path)
     if success and rule.code is not None and code is None:
         raise Garbled
     request_id = None if rule.request_id is None else fields.get(rule.request_id)
@@ -130,29 +130,36 @@ def _personal(
 
 
 def _kept(rule: ReplyRule, document: dict[str, Any]) -> dict[str, Any]:
+    # A table is bounded by its bytes, and a bill with lines left out would be wrong.
+    most = _MOST_ROWS if rule.form == "json" else None
     fields: dict[str, Any] = {}
-    for path in rule.keep:
+    wanted: list[tuple[str, Callable[[object], object]]] = [(path, _code) for path in rule.keep]
+    wanted += ((path, partial(_excerpt, pattern)) for path, pattern in rule.excerpts.items())
+    for path, keep in wanted:
         table, rows, column = path.partition("[].")
-        value = _find(document, table)
-        if rows:
-            _keep_column(fields, table, column, value)
-        elif _is_code(value):
-            fields[path] = value
-    for path, pattern in rule.excerpts.items():
-        value = _find(document, path)
-        if isinstance(value, str) and (match := pattern.search(value)):
-            fields[path] = match[0][:_LONGEST_EXCERPT]
+        found = _find(document, table)
+        if not rows:
+            _keep(fields, path, keep(found))
+        elif isinstance(found, list):
+            for row, into in zip(
+                found, fields.setdefault(table, tuple({} for _ in found[:most])), strict=False
+            ):
+                _keep(into, column, keep(_find(row, column)))
     return fields
 
 
-def _keep_column(fields: dict[str, Any], table: str, column: str, rows: object) -> None:
-    if not isinstance(rows, list):
-        return
-    kept = fields.setdefault(table, tuple({} for _ in rows[:_MOST_ROWS]))
-    for row, into in zip(rows, kept, strict=False):
-        value = _find(row, column)
-        if _is_code(value):
-            into[column] = value
+def _keep(fields: dict[str, Any], name: str, value: object) -> None:
+    if value is not None:
+        fields[name] = value
+
+
+def _code(value: object) -> object:
+    return value if _is_code(value) else None
+
+
+def _excerpt(pattern: re.Pattern[str], value: object) -> str | None:
+    match = pattern.search(value) if isinstance(value, str) else None
+    return match[0][:_LONGEST_EXCERPT] if match else None
 
 
 def _find(document: object, path: str) -> object:

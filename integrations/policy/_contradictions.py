@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,11 @@ def _references(policy: Policy, operation: Operation) -> Iterator[_Finding]:
 
 
 def _fields(policy: Policy, operation: Operation) -> Iterator[_Finding]:
-    bodies = {field.place or operation.place for field in operation.fields.values()} - {Place.QUERY}
+    places = {name: field.place or operation.place for name, field in operation.fields.items()}
+    bodies = {*places.values()} - {Place.PATH, Place.QUERY}
+    in_path = {name for name, place in places.items() if place is Place.PATH}
+    if in_path != {*re.findall(r"\{(\w+)\}", operation.path)}:
+        yield ("path",), "its braces and the fields in the path are not the same"
     if len(bodies) > 1:
         yield ("fields",), f"one body cannot be {' and '.join(sorted(bodies))} at once"
     if bodies and operation.method == "GET":
@@ -128,16 +133,28 @@ def _fields(policy: Policy, operation: Operation) -> Iterator[_Finding]:
         if field.category and field.category not in policy.categories:
             denied = _denied_category(policy, field.category)
             yield (*where, "category"), f"is denied: {denied}" if denied else "is not listed"
-        if field.const is not None and (kind := detect(str(field.const))):
-            yield (*where, "const"), f"looks like a person's {kind}"
-        place = field.place or operation.place
-        if isinstance(field.const, int) and place is not Place.JSON:
-            yield (*where, "const"), "only JSON has numbers and truth values"
-        head, _, tail = name.partition(".")
-        if tail and place in {Place.XML, Place.MULTIPART}:
-            yield where, f"{place} has no nested fields here"
-        if tail and head in operation.fields:
-            yield where, f"{head} cannot be a value and hold fields at once"
+        yield from ((where + key, reason) for key, reason in _field(operation, name, places[name]))
+
+
+def _field(operation: Operation, name: str, place: Place) -> Iterator[_Finding]:
+    field = operation.fields[name]
+    if field.const is not None and (kind := detect(str(field.const))):
+        yield ("const",), f"looks like a person's {kind}"
+    if place is Place.PATH and (field.held is None or not field.impersonal):
+        yield ("place",), "only what is about no person may stand in a path"
+    if place is Place.PATH and not field.required:
+        yield ("required",), "a path has no optional segments"
+    if field.transform == "number" and place is not Place.JSON:
+        yield ("transform",), "only JSON has numbers and truth values"
+    if field.signed is not None and name in operation.headers:
+        yield (), "a header and a field of the signer have one name"
+    if isinstance(field.const, int) and place is not Place.JSON:
+        yield ("const",), "only JSON has numbers and truth values"
+    head, _, tail = name.partition(".")
+    if tail and place in {Place.XML, Place.MULTIPART}:
+        yield (), f"{place} has no nested fields here"
+    if tail and head in operation.fields:
+        yield (), f"{head} cannot be a value and hold fields at once"
 
 
 def _headers(operation: Operation) -> Iterator[_Finding]:
@@ -156,7 +173,7 @@ def _headers(operation: Operation) -> Iterator[_Finding]:
 
 def _reply(policy: Policy, operation: Operation) -> Iterator[_Finding]:
     reply = operation.reply
-    for role in ("code", "request_id"):
+    for role in ("code", "error", "request_id"):
         path = getattr(reply, role)
         if path is not None and path not in reply.keep:
             yield ("reply", role), f"{path} is not kept"

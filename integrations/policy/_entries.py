@@ -63,7 +63,11 @@ _Clause = Annotated[
 _Host = Annotated[str, Field(pattern=r"^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$")]
 _Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
 _LeafPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*$")]
-_ReplyPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(?:\[\])?(?:\.[A-Za-z_]\w*(?:\[\])?)*$")]
+_ReplyPath = Annotated[
+    str,
+    # The columns of a table are named as the recipient heads them.
+    Field(pattern=r"^[A-Za-z_]\w*(?:\[\])?(?:\.(?:[A-Za-z_]\w*(?:\[\])?|[^\s.\[\]]+))*$"),
+]
 _HeaderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 
 
@@ -164,6 +168,8 @@ class Denials(_Entry):
 class Place(enum.StrEnum):
     """Where in a request a field stands."""
 
+    PATH = "path"
+    """The whole of one path segment, which the operation's path names in braces."""
     QUERY = "query"
     FORM = "form"
     JSON = "json"
@@ -172,7 +178,7 @@ class Place(enum.StrEnum):
 
 
 class OutboundField(_Entry):
-    """One leaf of a request: a held value, a configured one, or a constant.
+    """One leaf of a request: a held value, a configured one, a constant, or a signer's.
 
     ``from`` takes what the job holds about a person and needs a category; ``configured`` takes
     what is the same for everybody or random: merchant constants, template ids, references.
@@ -182,10 +188,12 @@ class OutboundField(_Entry):
     held: Annotated[str | None, Field(alias="from")] = None
     configured: str | None = None
     const: str | int | bool | None = None
+    signed: _Pattern | None = None
+    """Made by the signer; the whole value must match."""
     category: str | None = None
-    transform: Literal["raw"] | None = None
-    """How the value changes on its way out. A digest of a phone number is enumerable, so it counts
-    as raw; others find their place in ``minimize.TRANSFORMS`` when an operation needs them."""
+    transform: Literal["raw", "number", "yuan"] | None = None
+    """How the value changes on its way out: not at all, digits to a JSON number, fen to yuan. A
+    digest of a phone number is enumerable, so it counts as raw."""
     pattern: _Pattern | None = None
     """The whole value must match; digits are ASCII digits."""
     max: Annotated[int | None, Field(ge=1)] = None
@@ -196,10 +204,13 @@ class OutboundField(_Entry):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if sum(source is not None for source in (self.held, self.configured, self.const)) != 1:
-            raise ValueError("needs exactly one of from, configured and const")
-        if self.const is None and (self.pattern is None or self.max is None):
+        sources = (self.held, self.configured, self.const, self.signed)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("needs exactly one of from, configured, const and signed")
+        if self.const is None and ((self.pattern or self.signed) is None or self.max is None):
             raise ValueError("pattern and max must bound what is not constant")
+        if self.signed is not None and self.pattern is not None:
+            raise ValueError("what the signer makes is bounded by signed")
         if self.const is not None and (self.pattern or self.max or not self.required):
             raise ValueError("a constant is bounded by itself")
         if self.held and not (self.category and self.transform):
@@ -241,8 +252,14 @@ class Header(_Entry):
 class ReplyRule(_Entry):
     """What of a reply is looked at; everything else is dropped before anyone sees it."""
 
+    form: Literal["json", "xml", "table", "zipped_table"] = "json"
+    """What the body of a success is."""
+    largest: Annotated[int, Field(ge=1, le=16 * 1024 * 1024)] = 256 * 1024
+    """Bytes of a body; a larger answer is no answer."""
     code: str | None = None
     """Which kept field is the recipient's own result code."""
+    error: str | None = None
+    """Which kept field is its result code in an answer that is an error, if that is another."""
     request_id: str | None = None
     """Which kept field is the recipient's own name for the request."""
     keep: tuple[_ReplyPath, ...]
@@ -272,7 +289,10 @@ class Operation(_Entry):
     host: _Host | Literal[""] = ""
     """Empty: the company's own server, whose address is configured where this is deployed."""
     method: Literal["GET", "POST"]
-    path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | Literal[""] = ""
+    path: (
+        Annotated[str, Field(pattern=r"^/(?:[A-Za-z0-9_.-]*/)*(?:[A-Za-z0-9_.-]*|\{[a-z_]+\})$")]
+        | Literal[""]
+    ) = ""
     place: Place
     note: str | None = None
     fields: _Table[OutboundField]
@@ -347,8 +367,13 @@ class Operation(_Entry):
     @cached_property
     def body(self) -> Place | None:
         """The body's format, if there is a body."""
-        places = {field.place or self.place for field in self.fields.values()} - {Place.QUERY}
-        return min(places, default=None)
+        places = {field.place or self.place for field in self.fields.values()}
+        return min(places - {Place.PATH, Place.QUERY}, default=None)
+
+    @cached_property
+    def signed_names(self) -> frozenset[str]:
+        """Fields that the signer makes."""
+        return frozenset(name for name, field in self.fields.items() if field.signed is not None)
 
     @cached_property
     def categories(self) -> tuple[str, ...]:

@@ -87,9 +87,8 @@ def _operation(old: Operation | None, new: Operation) -> Iterator[_Finding]:
             yield where, f"sends a new field {name}"
         else:
             yield from ((where, f"field {name} {what}") for what in _field(before, field))
-            if (field.place or new.place) is Place.QUERY and (
-                before.place or old.place
-            ) is not Place.QUERY:
+            in_url = (Place.PATH, Place.QUERY)
+            if (field.place or new.place) in in_url and (before.place or old.place) not in in_url:
                 yield where, f"field {name} moves into the URL"
     for name in new.headers.keys() - old.headers.keys():
         yield ("headers", name), f"sends a new header {name}"
@@ -101,7 +100,8 @@ def _operation(old: Operation | None, new: Operation) -> Iterator[_Finding]:
 
 
 def _field(old: OutboundField, new: OutboundField) -> Iterator[str]:
-    if (old.held, old.configured, old.const) != (new.held, new.configured, new.const):
+    sources = [(each.held, each.configured, each.const, each.signed) for each in (old, new)]
+    if sources[0] != sources[1]:
         yield "takes its value from elsewhere"
     if old.category != new.category:
         yield "carries another category"

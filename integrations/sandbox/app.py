@@ -21,12 +21,14 @@ from integrations.sandbox.exchange import Answer, Request
 from integrations.sandbox.faults import Fault, Faults
 from integrations.sandbox.jiguang import JiguangProvider
 from integrations.sandbox.journal import Journal
+from integrations.sandbox.tills import Tills
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from integrations.sandbox.callbacks import Courier
     from integrations.sandbox.exchange import Call, Provider
 
 __all__ = ["ABORT", "Sandbox", "create_sandbox"]
@@ -63,6 +65,8 @@ class Sandbox:
             JiguangProvider(),
             self.backend,
         )
+        self.tills = Tills(clock=clock)
+        self._providers += (self.tills.wechat_pay, self.tills.alipay)
         self._by_host = {host: provider for provider in self._providers for host in provider.hosts}
         self._control: ASGIApp = control_routes(self, CONTROL)
 
@@ -73,11 +77,12 @@ class Sandbox:
         self.latency_ms = self._config.latency_ms
         for provider in self._providers:
             provider.reset()
+        self.tills.reset()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI says."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _live(receive, send, self.tills.courier)
         elif scope["type"] != "http":
             raise RuntimeError("the sandbox speaks HTTP only")
         elif scope["path"].startswith(CONTROL):
@@ -216,8 +221,9 @@ async def _abort(scope: Scope, receive: Receive) -> None:
     await _gone(receive, 1)
 
 
-async def _live(receive: Receive, send: Send) -> None:
+async def _live(receive: Receive, send: Send, courier: Courier) -> None:
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    await asyncio.to_thread(courier.stop)
     await send({"type": "lifespan.shutdown.complete"})

@@ -12,6 +12,8 @@ PATCH  /_sandbox/settings    latency_ms, limits, delivery_seconds, receipt_url, 
                              receipt_scale
 POST   /_sandbox/reset       forget everything; settings as they were at the start
 ===========================  =============================================================
+
+The payment providers' doors are in :mod:`integrations.sandbox.till_control`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from starlette.routing import Route, Router
 
 from integrations.sandbox.config import LOOPBACK
 from integrations.sandbox.faults import Fault
+from integrations.sandbox.till_control import till_routes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -49,6 +52,7 @@ def control_routes(sandbox: Sandbox, prefix: str) -> Router:
     control = _Control(sandbox)
     return Router(
         [
+            *till_routes(sandbox.tills, prefix),
             Route(f"{prefix}/faults", control.add_fault, methods=["POST"]),
             Route(f"{prefix}/faults", control.list_faults, methods=["GET"]),
             Route(f"{prefix}/faults", control.clear_faults, methods=["DELETE"]),

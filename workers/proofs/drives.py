@@ -8,9 +8,12 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from integrations.alipay.pay import Alipay
+from integrations.alipay.signing import signer as alipay_signer
 from integrations.aliyun import AliyunCredentials, AliyunIdentity, AliyunSms, AliyunSmsAuth
 from integrations.aliyun.number_auth import AliyunNumberAuth
 from integrations.aliyun.signing import signer
@@ -23,10 +26,26 @@ from integrations.jiguang import JiguangCredentials, JiguangLogin, PhoneCipher
 from integrations.jiguang.login import basic_signer
 from integrations.policy import Operation
 from integrations.sandbox import jiguang_key
+from integrations.sandbox.alipay import bill_parameters
 from integrations.sandbox.backend import BACKEND_HOST
 from integrations.sandbox.config import GIFTED_TEMPLATES, SCENE_TEMPLATES, SandboxConfig
+from integrations.sandbox.merchants import (
+    SAMPLE_AMOUNT,
+    SAMPLE_ORDER,
+    SAMPLE_REFUND,
+    SAMPLE_TOTAL,
+    alipay_credentials,
+    wechat_pay_credentials,
+    wechat_pay_v2_credentials,
+)
+from integrations.sandbox.wechat_pay import bill_token
+from integrations.wechat_pay.pay import BillLink, WechatPay
+from integrations.wechat_pay.pay_v2 import WechatPayV2
+from integrations.wechat_pay.v2 import signer as wechat_pay_v2_signer
+from integrations.wechat_pay.v3 import signer as wechat_pay_signer
 from models.attempts import Attempt
 from models.clock import utc_now
+from models.errors import RetryError
 from models.states import State
 from models.webhooks import OpenEndpoint, SigningKey
 from tasks.webhook import EXAMPLE_ENDPOINT, Webhook
@@ -129,7 +148,95 @@ def _webhook_pinned(now: dt.datetime) -> Signer:
     return webhook_signer(_OneEndpoint().open("", backend="").keys, "5" * 32, clock=lambda: now)
 
 
+def _facts(attempt: Attempt, **changes: object) -> Attempt:
+    """What the sandbox's samples are known by."""
+    facts = {
+        "order_no": SAMPLE_ORDER,
+        "refund_no": SAMPLE_REFUND,
+        "amount": SAMPLE_AMOUNT,
+        "total": SAMPLE_TOTAL,
+        "currency": "CNY",
+        "bill_date": utc_now().astimezone(BEIJING).date().isoformat(),
+    }
+    attempt.held = {**attempt.held, **facts, **changes}
+    return attempt
+
+
+def _wechat_pay(gate: Gate) -> WechatPay:
+    return WechatPay(gate, wechat_pay_credentials(notify_url="https://shop.example/refunds"))
+
+
+def _wechat_pay_v2(gate: Gate) -> WechatPayV2:
+    return WechatPayV2(gate, wechat_pay_v2_credentials())
+
+
+def _alipay(gate: Gate) -> Alipay:
+    return Alipay(gate, alipay_credentials())
+
+
+def _wechat_pay_bill_file(gate: Gate, attempt: Attempt) -> object:
+    token = bill_token(str(_facts(attempt).held["bill_date"]))
+    # Nobody has told its digest, so it is fetched and not believed.
+    with suppress(RetryError):
+        return _wechat_pay(gate).download_bill(attempt, BillLink(token, "0" * 40))
+    return None
+
+
+def _alipay_bill_file(gate: Gate, attempt: Attempt) -> object:
+    day = str(_facts(attempt).held["bill_date"])
+    return _alipay(gate).download_bill(attempt, bill_parameters(day))
+
+
+def _wechat_pay_pinned(now: dt.datetime) -> Signer:
+    credentials = wechat_pay_credentials()
+    return wechat_pay_signer(credentials, clock=lambda: now, nonce=lambda: "5" * 32)
+
+
+def _wechat_pay_v2_pinned(_now: dt.datetime) -> Signer:
+    return wechat_pay_v2_signer(wechat_pay_v2_credentials(), nonce=lambda: "5" * 32)
+
+
+def _alipay_pinned(now: dt.datetime) -> Signer:
+    return alipay_signer(alipay_credentials(), clock=lambda: now)
+
+
+_PAYMENTS: Mapping[str, Drive] = {
+    "wechat_pay.order.query": Drive(
+        lambda gate, a: _wechat_pay(gate).query_order(_facts(a)), _wechat_pay_pinned
+    ),
+    "wechat_pay.refund": Drive(
+        lambda gate, a: _wechat_pay(gate).refund(_facts(a, refund_no="SAMPLE-REFUND-2")),
+        _wechat_pay_pinned,
+    ),
+    "wechat_pay.refund.query": Drive(
+        lambda gate, a: _wechat_pay(gate).query_refund(_facts(a)), _wechat_pay_pinned
+    ),
+    "wechat_pay.bill": Drive(
+        lambda gate, a: _wechat_pay(gate).bill_link(_facts(a)), _wechat_pay_pinned
+    ),
+    "wechat_pay.bill.download": Drive(_wechat_pay_bill_file, _wechat_pay_pinned),
+    "wechat_pay.v2.order.query": Drive(
+        lambda gate, a: _wechat_pay_v2(gate).query_order(_facts(a)), _wechat_pay_v2_pinned
+    ),
+    "wechat_pay.v2.refund.query": Drive(
+        lambda gate, a: _wechat_pay_v2(gate).query_refund(_facts(a)), _wechat_pay_v2_pinned
+    ),
+    "alipay.order.query": Drive(
+        lambda gate, a: _alipay(gate).query_order(_facts(a)), _alipay_pinned
+    ),
+    "alipay.refund": Drive(
+        lambda gate, a: _alipay(gate).refund(_facts(a, refund_no="SAMPLE-REFUND-2")),
+        _alipay_pinned,
+    ),
+    "alipay.refund.query": Drive(
+        lambda gate, a: _alipay(gate).query_refund(_facts(a)), _alipay_pinned
+    ),
+    "alipay.bill": Drive(lambda gate, a: _alipay(gate).bill_link(_facts(a)), _alipay_pinned),
+    "alipay.bill.download": Drive(_alipay_bill_file, lambda _now: lambda _request: {}),
+}
+
 DRIVES: Mapping[str, Drive] = {
+    **_PAYMENTS,
     "aliyun.sms.send": Drive(lambda gate, a: _sms(gate).send_code(a), _aliyun_pinned),
     "aliyun.sms.query": Drive(
         lambda gate, a: _sms(gate).query_send(a, utc_now().astimezone(BEIJING).date()),

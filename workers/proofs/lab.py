@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from integrations.destinations import OwnHosts
 from integrations.gate import Gate, Timeouts
-from integrations.policy import Operation, Policy
+from integrations.leaves import Unreadable, read_path
+from integrations.policy import Operation, Place, Policy
 from integrations.sandbox.app import create_sandbox
 from integrations.sandbox.backend import BACKEND_HOST
 from integrations.sandbox.config import SandboxConfig
@@ -88,8 +90,19 @@ class Lab:
             gate.close()
         self.server.__exit__(kind, error, trace)
 
-    def gate(self, policy: Policy, *, url: str | None = None, clock: Clock = utc_now) -> Gate:
-        """A gate that reaches the sandbox, or ``url``, instead of every recipient."""
+    def gate(
+        self,
+        policy: Policy,
+        *,
+        url: str | None = None,
+        clock: Clock = utc_now,
+        patience: float = 0.4,
+    ) -> Gate:
+        """A gate that reaches the sandbox, or ``url``, instead of every recipient.
+
+        Args:
+            patience: Seconds for each wait for an answer.
+        """
         gate = Gate(
             policy,
             self.records,
@@ -100,7 +113,7 @@ class Lab:
                 for host in hosts
             },
             own_hosts=OwnHosts(_OWN_HOSTS),
-            timeouts=Timeouts(connect=1.0, reconnect=0.2, answer=0.4),
+            timeouts=Timeouts(connect=1.0, reconnect=0.2, answer=patience),
         )
         self._gates.append(gate)
         return gate
@@ -108,6 +121,7 @@ class Lab:
     def reset(self) -> None:
         """Forget what was sent, recorded and planned."""
         self.server.sandbox.reset()
+        self.server.sandbox.tills.lay_out_samples()
         self.tap.clear()
         self.records.rows.clear()
 
@@ -130,21 +144,38 @@ def make_attempt(policy: Policy, held: Mapping[str, object], **changes: Any) -> 
 
 
 def operation_of(policy: Policy, request: bytes) -> Operation | None:
-    """Which operation a request is, told by host, path and constant headers alone."""
+    """Which operation a request is, told by method, host, path and what the policy fixes beside."""
     head = request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    target = [*head[0].split(" "), "", ""][1].partition("?")[0]
+    method, url = [*head[0].split(" "), "", ""][:2]
+    target, _, query = url.partition("?")
+    parameters = dict(parse_qsl(query))
     headers = {
         name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
     }
     for operation in policy.operations.values():
         constants = {name: h.const for name, h in operation.headers.items() if h.const is not None}
+        fixed = {
+            name: str(field.const)
+            for name, field in operation.fields.items()
+            if field.const is not None and (field.place or operation.place) is Place.QUERY
+        }
         if (
-            operation.host in {"", headers.get("host")}
-            and operation.path in {"", target}
-            and all(headers.get(name) == value for name, value in constants.items())
+            method == operation.method
+            and operation.host in {"", headers.get("host")}
+            and _is_path(operation.path, target)
+            and constants.items() <= headers.items()
+            and fixed.items() <= parameters.items()
         ):
             return operation
     return None
+
+
+def _is_path(template: str, target: str) -> bool:
+    try:
+        read_path(template, target.encode("latin-1"))
+    except Unreadable:
+        return template == ""
+    return True
 
 
 def cell_faults(policy: Policy, request: bytes, people: Iterable[Person]) -> list[str]:

