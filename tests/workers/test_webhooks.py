@@ -239,7 +239,7 @@ def test_a_webhook_arrives_signed_and_says_what_was_announced(house: House) -> N
             "order_no": "order-000001",
             "provider_no": "42000000000000000001",
             "state": "paid",
-            "amount": "19900",
+            "amount": 19900,
             "currency": "CNY",
         },
     }
