@@ -216,11 +216,8 @@ class IdNumber(Personal):
     category = "user.government_id.national_identification_number"
     json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
-        "description": "18 characters with a valid check digit and a date of birth (GB 11643).",
+        "description": "18 characters: 17 digits, then the check digit or X (GB 11643-1999).",
         "format": "gb11643",
-        "pattern": "^[0-9]{17}[0-9Xx]$",
-        "minLength": 18,
-        "maxLength": 18,
     }
 
     @classmethod

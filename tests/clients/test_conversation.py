@@ -237,6 +237,7 @@ def test_a_logins_number_is_asked_for_once_whatever_comes() -> None:
     assert take(Reply(200, {}, b'{"phone": "16400001234"}')) == "16400001234"
     for answer, error in (
         (Reply(410, {}, b"{}"), zjj.NotFoundError),
+        (Reply(409, {}, b'{"type": "urn:problem-type:zjj:job-state"}'), zjj.WaitError),
         (BUSY, zjj.RetryError),
         (Failure("ReadTimeout"), zjj.RetryError),
         (Reply(200, {}, b"<html>"), zjj.UnexpectedReplyError),

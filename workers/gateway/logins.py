@@ -98,7 +98,9 @@ async def log_in(
     operation_id="takeLoginPhone",
     summary="Take the phone number of a login, once",
     response_model=LoginPhone,
-    responses=problem_responses(Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.GONE, Kind.UNAVAILABLE),
+    responses=problem_responses(
+        Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.JOB_STATE, Kind.GONE, Kind.UNAVAILABLE
+    ),
 )
 async def take_phone(
     backend: Backend,
@@ -108,16 +110,18 @@ async def take_phone(
 ) -> Any:
     """A second fetch finds nothing: 410. So does one that comes too late.
 
-    404 while the login is under way, and for other backends' logins.
+    409 while the login is under way; another backend's login does not exist for you.
     """
     phone = await _door(request).phones.take_async(job_id, backend=backend)
     if phone is not None:
         request.state.job_id = job_id
         return LoginPhone(phone=phone)
     job = await service.find_async(job_id, backend=backend)
-    if job is None or job.kind not in _LOGINS or job.state not in SETTLED:
-        raise Problem(Kind.NOT_FOUND, "There is no such number for this API key, or not yet.")
+    if job is None or job.kind not in _LOGINS:
+        raise Problem(Kind.NOT_FOUND, "There is no such login for this API key.")
     request.state.job_id = job_id
+    if job.state not in SETTLED:
+        raise Problem(Kind.JOB_STATE, "The login is still under way. Ask again in a moment.")
     raise Problem(Kind.GONE, "There is no number any more. Ask the app for a new token.")
 
 

@@ -68,7 +68,8 @@ def test_a_number_is_given_once_to_whoever_asked_for_the_login(
 ) -> None:
     job_id = hand_in(http, road="aliyun", user="u-1").json()["id"]
     path = f"/v1/logins/{job_id}/phone"
-    assert http.post(path).status_code == 404, "not yet"
+    early = http.post(path)
+    assert (early.status_code, early.json()["type"]) == (409, "urn:problem-type:zjj:job-state")
     bring_home(gateway, job_id)
 
     with gateway.http(gateway.other_api_key) as other:

@@ -354,7 +354,8 @@ class Logins:
         """The number of a login that has succeeded, within two minutes, and once.
 
         Raises:
-            NotFoundError: Not yet, not yours, taken before, or too late.
+            NotFoundError: Not yours, taken before, or too late.
+            WaitError: Not yet.
         """
         return self._run(take_phone(id))
 

@@ -52,6 +52,7 @@ _LONGEST_RETRY_AFTER = 30.0
 _FIRST_LOOK, _LATEST_LOOK = 0.05, 1.0
 _TRANSIENT = frozenset({429, 502, 503, 504})
 _NOT_FOUND = "urn:problem-type:zjj:not-found"
+_UNDER_WAY = "urn:problem-type:zjj:job-state"
 _REFUSALS: dict[int, tuple[type[ZjjError], str]] = {
     401: (AuthenticationError, "the gateway does not accept this API key"),
     403: (AuthenticationError, "the gateway does not accept this API key"),
@@ -272,6 +273,8 @@ def _error_in(reply: Reply, problem: Mapping[str, Any]) -> ZjjError:
         return InvalidRequestError(_field_errors(problem), status=status)
     if status == 404 and problem.get("type") == _NOT_FOUND:
         return NotFoundError("there is no such job for this API key", status=status)
+    if problem.get("type") == _UNDER_WAY:
+        return WaitError("it has not come to its end yet", status=status)
     if status == 410:
         return NotFoundError("it was taken before, or nobody came in time", status=status)
     if status in _REFUSALS:
