@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import gzip
 import hashlib
 import hmac
 import json
@@ -314,23 +315,25 @@ class WechatPayProvider:
     def _bill(self, call: Call, _result: RefundResult) -> dict[str, Any]:
         _need(call.parameters, "bill_date")
         _only(call.parameters, "bill_date", "bill_type", "tar_type")
-        if call.parameters.get("bill_type", "ALL") != "ALL" or "tar_type" in call.parameters:
-            raise _Refusal("PARAM_ERROR", "the sandbox writes plain bills of all")
+        if call.parameters.get("bill_type", "ALL") != "ALL":
+            raise _Refusal("PARAM_ERROR", "the sandbox writes bills of all")
         date = call.parameters["bill_date"]
         return {
             "hash_type": "SHA1",
             "hash_value": hashlib.sha1(self._file(date)).hexdigest(),  # noqa: S324
             "download_url": "https://api.mch.weixin.qq.com/v3/billdownload/file"
-            f"?token={bill_token(date)}",
+            f"?token={bill_token(date)}"
+            + ("&tartype=gzip" if call.parameters.get("tar_type") == "GZIP" else ""),
         }
 
     def _download(self, call: Call, _result: RefundResult) -> bytes:
-        _only(call.parameters, "token")
+        _only(call.parameters, "token", "tartype")
         token = call.parameters.get("token", "")
         date = token.partition("_")[0]
         if not hmac.compare_digest(token, bill_token(date)):
             raise _Refusal("PARAM_ERROR", "unknown token")
-        return self._file(date)
+        file = self._file(date)
+        return gzip.compress(file) if "tartype" in call.parameters else file
 
     def _file(self, date: str) -> bytes:
         """The bill, payers and goods included."""
