@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 
 import pytest
 
@@ -8,7 +9,13 @@ from integrations.gate import Gate
 from integrations.policy import Operation, Policy
 from models.attempts import Attempt
 from models.disclosures import Disclosure, SendResult, Verdict
-from models.errors import ConfigurationError, DatabaseUnavailable, DeniedError
+from models.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    DeniedError,
+    UnknownOutcomeError,
+)
+from models.pii import Phone
 from tests.integrations.gate.parts import (
     CODE,
     CONFIGURED,
@@ -21,7 +28,7 @@ from tests.integrations.gate.parts import (
     make_gate,
     sign,
 )
-from tests.integrations.recording_server import RecordingServer
+from tests.integrations.recording_server import RecordingServer, answer
 
 
 def test_exactly_the_listed_fields_leave(
@@ -197,6 +204,66 @@ def test_what_is_answered_from_memory_is_held_to_the_same_preconditions(
         gate.permit(operation.minimize(late.held, CONFIGURED), attempt=late)
     assert [(row.verdict, row.reason) for row in ledger.rows] == [(Verdict.DENIED, "expired")]
     assert server.connections == 0
+
+
+def test_a_number_that_the_job_holds_is_looked_for_as_well(
+    loose: Policy, ledger: MemoryLedger, server: RecordingServer
+) -> None:
+    gate = make_gate(loose, ledger, server.url)
+    operation = loose.operation("loose.form")
+    attempt = make_attempt(loose, held={"phone": Phone(PHONE), "amount": 888888})
+    with pytest.raises(DeniedError, match="held_value:amount"):
+        gate.send(
+            operation.minimize(attempt.held, {"note": "888888"}),
+            sign=lambda _: {},
+            attempt=attempt,
+        )
+    gate.close()
+
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_a_success_that_nothing_proves_is_not_read(
+    policy: Policy, operation: Operation, attempt: Attempt, ledger: MemoryLedger, status: int
+) -> None:
+    asked: list[int] = []
+
+    def doubt(status: int, _headers: object, _body: bytes) -> bool:
+        asked.append(status)
+        return False
+
+    with RecordingServer(answer(status=f"{status} Answer")) as server:
+        gate = make_gate(policy, ledger, server.url)
+        request = operation.minimize(attempt.held, CONFIGURED)
+        with pytest.raises(UnknownOutcomeError) as unproven:
+            gate.send(request, sign=sign, attempt=attempt, verify=doubt)
+        gate.close()
+
+    assert unproven.value.code == "provider.answer_unproven"
+    assert asked == [status]
+    assert [result.result for result in attempt.results] == [SendResult.UNKNOWN]
+
+
+@pytest.mark.parametrize("status", [300, 400, 503])
+def test_what_is_no_success_needs_no_proof(
+    policy: Policy, operation: Operation, attempt: Attempt, ledger: MemoryLedger, status: int
+) -> None:
+    asked: list[object] = []
+
+    def believe(*told: object) -> bool:
+        asked.append(told)
+        return True
+
+    with RecordingServer(answer(status=f"{status} Answer")) as server:
+        gate = make_gate(policy, ledger, server.url)
+        request = operation.minimize(attempt.held, CONFIGURED)
+        with suppress(UnknownOutcomeError):
+            assert gate.send(request, sign=sign, attempt=attempt, verify=believe).status == status
+        gate.close()
+
+    assert asked == [], "nothing of it is believed anyway"
+    assert attempt.results[-1].http_status == status
 
 
 def test_a_sensitive_operation_needs_a_separate_consent(
