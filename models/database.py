@@ -41,6 +41,13 @@ _LOOK_SECONDS = 0.0003
 """A commit takes some milliseconds, the pause to the same writer's next one a part of one."""
 
 _POSTGRES = {"timezone": "UTC", "lock_timeout": f"{_BUSY_SECONDS}s"}
+# libpq: a server that vanishes without a word is given up within half a minute.
+_SILENCE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 _BY_KEY = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -69,6 +76,7 @@ def open_database(url: str) -> Engine:
             pool_pre_ping=False,
             connect_args={
                 "connect_timeout": 3,
+                **_SILENCE,
                 "options": " ".join(f"-c {name}={value}" for name, value in _POSTGRES.items()),
             },
         )

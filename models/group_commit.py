@@ -21,7 +21,10 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Stateme
 from models.database import WRITES, plan_by_key, writing_on
 from models.errors import DatabaseUnavailable, ZjjError
 
-__all__ = ["GroupCommit", "Transaction", "Write", "WriteApart", "may_be_lost"]
+__all__ = ["IN_DOUBT", "GroupCommit", "Transaction", "Write", "WriteApart", "may_be_lost"]
+
+IN_DOUBT = "database.in_doubt"
+"""Code of a failure after which the write may stand all the same: its COMMIT was cut off."""
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -164,7 +167,7 @@ class GroupCommit:
                 self._write_reconnecting(batch)
         except DatabaseUnavailable as error:
             for entry in batch:
-                entry.future.set_exception(DatabaseUnavailable(error.message))
+                entry.future.set_exception(DatabaseUnavailable(error.message, code=error.code))
         except Exception as error:  # noqa: BLE001 - whoever handed the item in gets it
             if len(batch) == 1:
                 batch[0].future.set_exception(_without_parameters(error))
@@ -202,7 +205,8 @@ class GroupCommit:
                         time.sleep(_RECONNECT_SECONDS)
                         continue
                     failure = DatabaseUnavailable(
-                        f"the database did not take the write ({type(error.orig).__name__})"
+                        f"the database did not take the write ({type(error.orig).__name__})",
+                        code=IN_DOUBT if in_doubt else None,
                     )
                 else:
                     failure = error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -303,3 +305,13 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(fresh: Engine) -> 
 def test_a_migration_without_a_database_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match=OperationalError.__name__):
         migrate(open_database(f"sqlite:///{tmp_path / 'no' / 'folder.db'}"))
+
+
+def test_a_postgresql_that_vanishes_without_a_word_is_given_up(postgres: Engine) -> None:
+    with postgres.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as wire:
+            assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000

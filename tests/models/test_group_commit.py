@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, event, text
 from models.claims import ClaimRequest, write_claims
 from models.database import migrate, open_database, writing
 from models.errors import ClaimLost, DatabaseUnavailable, InvalidValue, ZjjError
-from models.group_commit import GroupCommit, Transaction, WriteApart, may_be_lost
+from models.group_commit import IN_DOUBT, GroupCommit, Transaction, WriteApart, may_be_lost
 from models.jobs import NewJob, write_jobs
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.states import State
@@ -570,8 +570,9 @@ def test_a_doubt_that_stays_is_told_and_the_ledger_goes_on_in_a_new_chain(
     record(a_disclosure(claimed))
     proxy.sever("after")
     proxy.shut()
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailable) as told:
         record(a_disclosure(claimed))
+    assert told.value.code == IN_DOUBT
     assert process.doubts == 1
     proxy.open()
     record(a_disclosure(claimed))
@@ -579,6 +580,27 @@ def test_a_doubt_that_stays_is_told_and_the_ledger_goes_on_in_a_new_chain(
     assert len(all_rows(postgres, ledger_heads)) == 2
     with postgres.connect() as connection:
         assert list(verify_ledger(connection, KEY)) == []
+
+
+def test_an_enqueue_in_doubt_is_not_called_refused_and_is_accepted_once_when_repeated(
+    postgres: Engine, process: _Process, proxy: SeveringProxy
+) -> None:
+    before, job = a_job(), a_job(idempotency="d" * 64)
+    process.commits.run(write_jobs, before)
+    proxy.sever("after")
+    proxy.shut()
+    with pytest.raises(DatabaseUnavailable) as told:
+        process.commits.run(write_jobs, job)
+    assert told.value.code == IN_DOUBT, "it stands, so nobody may say that it was not accepted"
+    with pytest.raises(DatabaseUnavailable) as refused:
+        process.commits.run(write_jobs, a_job())
+    assert refused.value.code == "database.unavailable"
+    proxy.open()
+    again = process.commits.run(
+        write_jobs, a_job(idempotency="d" * 64, fingerprint=job.fingerprint)
+    )
+    assert getattr(again, "id", None) == job.id
+    assert {row.id for row in all_rows(postgres, jobs)} == {before.id, job.id}
 
 
 # What an error tells.

@@ -31,6 +31,7 @@ from models.errors import (
     WaitError,
     ZjjError,
 )
+from models.group_commit import IN_DOUBT
 from workers.logs import get_logger
 
 __all__ = [
@@ -66,6 +67,7 @@ class Kind(Enum):
     WAIT = (429, "wait", "Too many requests")
     INTERNAL = (500, "internal", "A fault of the gateway")
     UNAVAILABLE = (503, "unavailable", "Not accepted")
+    IN_DOUBT = (503, "in-doubt", "Perhaps accepted")
 
     @property
     def status(self) -> int:
@@ -256,8 +258,7 @@ def _parameters(error: RequestValidationError) -> Problem:
 def _from_tree(error: Exception) -> Problem:
     match error:
         case RetryError():
-            detail = _UNSAID if error.code == "code.unsaid" else _NO_DATABASE
-            return Problem(Kind.UNAVAILABLE, detail, headers=_retry_after(error))
+            return _retry(error)
         case WaitError():
             return _wait(error)
         case IdempotencyConflict():
@@ -274,6 +275,21 @@ def _from_tree(error: Exception) -> Problem:
         case _:
             _log.error("gateway.failed", exc_info=error)
             return fault()
+
+
+def _retry(error: RetryError) -> Problem:
+    kind, detail = Kind.UNAVAILABLE, _NO_DATABASE
+    if error.code == IN_DOUBT:
+        kind, detail = Kind.IN_DOUBT, _DOUBT
+    elif error.code == "code.unsaid":
+        detail = _UNSAID
+    return Problem(kind, detail, headers=_retry_after(error))
+
+
+_DOUBT = (
+    "The database went away while it was storing this. Send the same request again, with the same "
+    "Idempotency-Key: then it is accepted once."
+)
 
 
 def _wait(error: WaitError) -> Problem:

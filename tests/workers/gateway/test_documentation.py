@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from models.errors import DatabaseUnavailable
+from models.group_commit import IN_DOUBT
 from workers.gateway import body, problems
 from workers.gateway.jobs import AttemptBody, DisclosureBody, JobBody, JobReference
 
@@ -53,3 +55,8 @@ def test_every_code_of_a_fault_is_listed() -> None:
 
 def test_the_limit_is_the_one_that_is_written() -> None:
     assert f"over {body.BODY_LIMIT // 1024} KiB" in PAGE
+
+
+def test_what_may_stand_is_not_called_refused() -> None:
+    reply = problems._from_tree(DatabaseUnavailable("cut off", code=IN_DOUBT)).response()
+    assert (reply.status_code, json.loads(bytes(reply.body))["type"][-8:]) == (503, "in-doubt")
