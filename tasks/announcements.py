@@ -26,7 +26,14 @@ EventType = Literal[
 
 VerdictName = Literal["match", "mismatch", "no_record", "unavailable"]
 PaymentState = Literal[
-    "open", "paid", "closed", "refunding", "refunded", "refund_failed", "mismatch"
+    "open",
+    "paid",
+    "closed",
+    "refunding",
+    "partially_refunded",
+    "refunded",
+    "refund_failed",
+    "mismatch",
 ]
 
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

@@ -7,7 +7,11 @@ from types import MappingProxyType
 
 from tasks.identity_check import IDENTITY_CHECK
 from tasks.payload import Payload
+from tasks.payment_bill import PAYMENT_BILL
+from tasks.payment_callback import PAYMENT_CALLBACK
+from tasks.payment_query import PAYMENT_QUERY
 from tasks.phone_login import JIGUANG_LOGIN, PHONE_CHECK, PHONE_LOGIN
+from tasks.refund import REFUND
 from tasks.sms_code import SMS_CODE
 from tasks.sms_code_check import SMS_CODE_CHECK
 from tasks.sms_report import SMS_REPORT
@@ -28,6 +32,10 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             PHONE_CHECK,
             SMS_REPORT,
             WEBHOOK,
+            PAYMENT_CALLBACK,
+            PAYMENT_QUERY,
+            REFUND,
+            PAYMENT_BILL,
         )
     }
 )

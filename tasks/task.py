@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from models.errors import GiveUpError
 from models.pii import Personal, Phone
 from tasks.outcomes import Outcome
+from tasks.paying import Payments
 from tasks.payload import Payload
 from tasks.retries import RetryRule
 from tasks.roads import Road
@@ -131,6 +132,10 @@ class Context(Protocol):
     def logins(self) -> LoginDesk:
         """One-click login."""
 
+    @property
+    def payments(self) -> Payments:
+        """Everything about money."""
+
 
 def _no_lane(_payload: object) -> None:
     return None
@@ -150,6 +155,7 @@ class Task:
         retention: How long the sealed payload of an unfinished job may be kept.
         subject: Which personal value its person is found by.
         operations: The policy's operations that ``handle`` may perform.
+        reaches: Those of them that a job with these fields may perform; None if it is all of them.
         reconcile: Asks the recipient what became of an attempt whose outcome is unknown, given
             the instant at which it disclosed. Answers SUCCEED or FAIL when that is certain, LOSE
             when it is not, and RETRY when a repetition does nothing twice; raises from the error
@@ -174,6 +180,7 @@ class Task:
     retention: dt.timedelta
     subject: Callable[[Any], Personal | None]
     operations: tuple[str, ...]
+    reaches: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     reconcile: Callable[[Any, Attempt, Context, dt.datetime], Outcome] | None = None
     repeatable: bool = False
     roads: tuple[Road, ...] = ()

@@ -62,9 +62,9 @@ class Circuits:
         self._circuits: Mapping[str, Circuit] = {}
         self._pauses: Mapping[str, Pause] = {}
 
-    def recipients(self, task: Task) -> tuple[str, ...]:
-        """Whom a task's operations reach."""
-        return self.reached_by(task.operations)
+    def recipients(self, task: Task, held: Mapping[str, object] | None = None) -> tuple[str, ...]:
+        """Whom a task's operations reach; with a job's fields, whom that job may reach."""
+        return self.reached_by(task.reaches(held) if held and task.reaches else task.operations)
 
     def reached_by(self, operations: Sequence[str]) -> tuple[str, ...]:
         """Whom some of the policy's operations reach."""

@@ -39,6 +39,7 @@ class Entrance:
     sealer: Sealer
     pseudonyms: Pseudonyms
     dispatcher: Dispatcher
+    preparation: Preparation
     service: JobService
     consents: Consents
     codes: CodeService
@@ -77,6 +78,7 @@ def open_entrance(settings: Settings) -> Entrance:
         sealer=sealer,
         pseudonyms=pseudonyms,
         dispatcher=dispatcher,
+        preparation=preparation,
         consents=Consents(engine, pseudonyms, policy),
         service=service,
         codes=CodeService(

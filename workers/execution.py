@@ -134,7 +134,7 @@ class Execution:
 
     def _draw_conclusions(self, task: Task, attempt: Attempt, outcome: Outcome) -> None:
         """What the attempt says about the recipient, for the jobs that come after it."""
-        recipients = self._circuits.recipients(task)
+        recipients = self._circuits.recipients(task, attempt.held)
         self._circuits.note(recipients, attempt.results)
         if outcome.stops_recipient:
             self._circuits.stop(recipients, outcome)
@@ -151,12 +151,11 @@ class Execution:
                 None,
             )
         try:
-            if not task.roads:
-                self._circuits.check(self._circuits.recipients(task))
             payload = task.payload.model_validate(self._open(claim))
             attempt.held = payload.held()
             if task.roads:
                 return self._roads.take(task, payload, attempt, self._context), task
+            self._circuits.check(self._circuits.recipients(task, attempt.held))
             return task.handle(payload, attempt, self._context), task
         except ZjjError as error:
             return outcome_of(error), task

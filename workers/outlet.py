@@ -14,12 +14,15 @@ from integrations.gate import Gate
 from integrations.policy import Policy
 from models.disclosures import Ledger
 from models.errors import ConfigurationError
+from models.payments.books import Books
 from models.webhooks import Endpoints
 from workers.identities import IdentityChecks, open_identity_checks
 from workers.logins import LoginRoads, open_login_roads
+from workers.merchants import open_merchants
 from workers.published import open_policy
 from workers.settings import Settings
 from workers.sms_outlet import SmsRoads, open_sms_roads
+from workers.till import Till
 
 __all__ = ["Integrations", "open_outlet", "open_own_hosts"]
 
@@ -32,6 +35,7 @@ class Integrations:
     webhooks: BackendWebhooks
     identities: IdentityChecks
     logins: LoginRoads
+    payments: Till
     gate: Gate
 
     @property
@@ -78,6 +82,7 @@ def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrati
         webhooks=webhooks,
         identities=open_identity_checks(gate, engine, settings),
         logins=open_login_roads(gate, engine, settings),
+        payments=Till(Books(engine), open_merchants(settings), gate, settings.payment_confirm_from),
         gate=gate,
     )
 

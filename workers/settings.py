@@ -175,6 +175,19 @@ class Settings(BaseSettings):
             raise ValueError("must not be none: the alarms need it")
         return text
 
+    merchants: Path | None = Field(
+        default=None, description="JSON or TOML file of the merchants we are paid as"
+    )
+    payment_confirm_from: Annotated[int, Field(ge=1)] = Field(
+        default=1_000_000,
+        description="fen; so large a payment is confirmed by a query before anybody is told",
+    )
+    payment_query_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=30.0,
+        description="pause before a provider is asked about an open order; it doubles, up to 120 "
+        "times this",
+    )
+
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:
         if self.env != "production":

@@ -22,7 +22,7 @@ from models.payments.states import FOLLOWING, Account
 from models.payments.views import PaymentView
 from models.tables import payment_notifications, payment_transitions, payments, refunds
 
-__all__ = ["Change", "ImpossiblePayment", "Source", "Stamp"]
+__all__ = ["ImpossiblePayment", "PaymentChange", "Source", "Stamp"]
 
 
 class Source(StrEnum):
@@ -52,7 +52,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class PaymentChange:
     """What becomes of a payment, of its refunds, and of what a person must look at."""
 
     channel: str

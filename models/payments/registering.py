@@ -28,7 +28,7 @@ __all__ = ["NewPayment", "NewRefund", "OrderNo", "RefundNo", "write_payments", "
 
 OrderNo = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-|*]{6,32}$")]
 """A merchant's own number of an order; the characters are WeChat Pay's (``out_trade_no``)."""
-RefundNo = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-|*@]{1,64}$")]
+RefundNo = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-|*]{6,32}$")]
 """A merchant's own number of a refund (``out_refund_no``)."""
 
 

@@ -37,6 +37,7 @@ from models.identifiers import new_id
 from models.jobs import JobView, find_job
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.pauses import Pause, Scope, list_pauses, pause
+from models.payments.books import Books
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from models.states import State
@@ -52,10 +53,12 @@ from workers.execution import Execution
 from workers.identities import open_identity_checks
 from workers.logins import open_login_roads
 from workers.maintenance import Reconciler
+from workers.merchants import Merchants
 from workers.outlet import Integrations
 from workers.service import JobService
 from workers.settings import load_settings
 from workers.sms_outlet import open_sms_roads
+from workers.till import Till
 
 BOTH = ("aliyun_sms", "aliyun_sms_auth")
 SMS = "dysmsapi.aliyuncs.com"
@@ -87,11 +90,13 @@ class World:
             dial={SMS: self._url, AUTH: self._url, **(dial or {})},
         )
         settings = load_settings(data=self._folder, sandbox_url=self._url, sms_roads=roads or BOTH)
+        till = Till(Books(self.engine), Merchants([]), gate, settings.payment_confirm_from)
         integrations = Integrations(
             sms_roads=open_sms_roads(gate, settings),
             webhooks=BackendWebhooks(gate, Endpoints(self.engine, KEYS), OwnHosts()),
             identities=open_identity_checks(gate, self.engine, settings),
             logins=open_login_roads(gate, self.engine, settings),
+            payments=till,
             gate=gate,
         )
         self.circuits = Circuits(self.engine, commits, gate.policy, moment=0.0)

@@ -36,6 +36,8 @@ def gateway() -> None:
     from workers.gateway.health import Dependency
     from workers.gateway.logins import LoginDoor
     from workers.gateway.sms_receipts import SmsReceipts
+    from workers.merchants import open_merchants
+    from workers.payments import PaymentService
 
     settings = _prepared()
     lock_network(settings)
@@ -51,6 +53,9 @@ def gateway() -> None:
             codes=entrance.codes,
             login_door=LoginDoor(entrance.phones, settings.china_mobile_road),
             desk=entrance.desk,
+            payments=PaymentService.behind(
+                entrance, open_merchants(settings), pause=settings.payment_query_seconds
+            ),
             dependencies=(
                 Dependency("database", lambda: is_current(entrance.engine), needed=True),
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),

@@ -11,6 +11,7 @@ from models.api_keys import ApiKeys
 from workers.codes import CodeService
 from workers.consents import Consents
 from workers.desk import Desk
+from workers.gateway import callbacks as callback_routes
 from workers.gateway import consents as consent_routes
 from workers.gateway import (
     health,
@@ -23,11 +24,13 @@ from workers.gateway import (
     replays,
     sms_codes,
 )
+from workers.gateway import payments as payment_routes
 from workers.gateway import sms_receipts as receipt_routes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
 from workers.gateway.problems import handle_problems
 from workers.gateway.sms_receipts import SmsReceipts
+from workers.payments import PaymentService
 from workers.service import JobService
 
 __all__ = ["create_gateway"]
@@ -51,6 +54,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     consents: Consents,
     login_door: logins.LoginDoor,
     desk: Desk,
+    payments: PaymentService,
     dependencies: Sequence[health.Dependency],
     sms_receipts: SmsReceipts | None = None,
     version: str = "dev",
@@ -64,6 +68,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
         consents: Records what people agree to and forbid.
         login_door: Hands out the numbers of logins.
         desk: Finds, replays and cancels jobs, pauses queues.
+        payments: Expects payments, gives money back, takes in callbacks.
         dependencies: What ``/readyz`` asks about.
         sms_receipts: Takes delivery receipts in; None for an installation without their address.
         version: Shown in ``/openapi.json``.
@@ -83,6 +88,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     app.state.codes = codes
     app.state.logins = login_door
     app.state.desk = desk
+    app.state.payments = payments
     app.state.dependencies = tuple(dependencies)
     app.state.sms_receipts = sms_receipts
     app.add_middleware(Edge)
@@ -98,6 +104,8 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
         queues,
         consent_routes,
         receipt_routes,
+        payment_routes,
+        callback_routes,
         health,
     ):
         app.include_router(routes.router)

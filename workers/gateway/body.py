@@ -38,7 +38,9 @@ async def read_body(request: Request, *, limit: int = BODY_LIMIT) -> bytes:
     return bytes(body)
 
 
-def json_body(payload: type[_Payload]) -> Callable[[Request], Awaitable[_Payload]]:
+def json_body(
+    payload: type[_Payload], *, limit: int = BODY_LIMIT
+) -> Callable[[Request], Awaitable[_Payload]]:
     """A dependency that reads the body as ``payload``; refuses everything else with a 422."""
 
     async def read(request: Request) -> _Payload:
@@ -46,7 +48,7 @@ def json_body(payload: type[_Payload]) -> Callable[[Request], Awaitable[_Payload
             raise Problem.invalid(
                 FieldError("Content-Type", "must be application/json", "wrong_type")
             )
-        raw = await read_body(request)
+        raw = await read_body(request, limit=limit)
         try:
             return payload.model_validate_json(raw)
         except ValidationError as error:

@@ -131,7 +131,7 @@ class Reconciler:
             new_jobs=new_jobs,
         )
         counted = self._commits.run(self._settle, answer)
-        self._circuits.note(self._circuits.recipients(task), attempt.results)
+        self._circuits.note(self._circuits.recipients(task, attempt.held), attempt.results)
         _log.info(
             "job.reconciled" if counted else "reconciliation.refused",
             job_id=question.job_id,

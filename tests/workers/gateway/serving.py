@@ -29,6 +29,8 @@ from workers.gateway.logins import LoginDoor
 from workers.gateway.sms_receipts import SmsReceipts
 from workers.limits import Shield
 from workers.login_phones import LoginPhones
+from workers.merchants import Merchants
+from workers.payments import PaymentService
 from workers.replays import Replays
 from workers.service import JobService
 from workers.settings import Settings
@@ -58,6 +60,7 @@ class Gateway:
     codes: CodeService
     sealer: Sealer
     desk: Desk
+    payments: PaymentService
 
     def http(self, api_key: str | None = None) -> httpx.Client:
         """A client of the ``shop`` backend, or of the one that owns ``api_key``."""
@@ -67,7 +70,11 @@ class Gateway:
 
 @contextmanager
 def serve_gateway(
-    database_url: str, redis_url: str = NO_REDIS, *, limits: Settings | None = None
+    database_url: str,
+    redis_url: str = NO_REDIS,
+    *,
+    limits: Settings | None = None,
+    merchants: Merchants | None = None,
 ) -> Iterator[Gateway]:
     """Serve with two backends, ``shop`` and ``forum``, and without limits unless some are given."""
     engine = open_database(database_url)
@@ -92,6 +99,7 @@ def serve_gateway(
     codes = CodeService(service, commits, PSEUDONYMS)
     consents = Consents(engine, PSEUDONYMS, policy)
     desk = Desk(engine, PSEUDONYMS, Replays(engine, sealer, policy), policy)
+    payments = PaymentService(engine, commits, preparation, dispatcher, merchants or Merchants([]))
     app = create_gateway(
         service,
         ApiKeys(engine),
@@ -99,6 +107,7 @@ def serve_gateway(
         consents=consents,
         desk=desk,
         login_door=LoginDoor(LoginPhones(engine, sealer), "jiguang"),
+        payments=payments,
         dependencies=[
             Dependency("database", partial(is_current, engine), needed=True),
             Dependency("redis", redis.ping, needed=False),
@@ -123,6 +132,7 @@ def serve_gateway(
             codes,
             sealer,
             desk,
+            payments,
         )
     finally:
         server.should_exit = True

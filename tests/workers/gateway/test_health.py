@@ -63,6 +63,7 @@ def test_what_is_needed_and_does_not_answer_makes_it_unavailable(
         consents=gateway.consents,
         desk=gateway.desk,
         login_door=LoginDoor(LoginPhones(gateway.engine, gateway.sealer), "aliyun"),
+        payments=gateway.payments,
         dependencies=dependencies,
     )
     reply = asyncio.run(ask(app))

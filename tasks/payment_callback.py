@@ -1,0 +1,81 @@
+"""Work through one notification of a payment provider; nothing is sent by this kind of job."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from models.clock import utc_now
+from models.payments.changes import Source
+from models.states import Event
+from tasks.outcomes import Outcome
+from tasks.payload import Payload
+from tasks.payment_decisions import Decision, Place, hear
+from tasks.retries import RetryRule
+from tasks.task import Context, Task
+
+if TYPE_CHECKING:
+    from models.attempts import Attempt
+
+__all__ = ["PAYMENT_CALLBACK", "ChannelName", "MerchantNo", "PaymentCallback"]
+
+ChannelName = Literal["wechat_pay_v3", "wechat_pay_v2", "alipay"]
+MerchantNo = Annotated[str, StringConstraints(pattern=r"^[0-9]{8,20}$")]
+"""A merchant's number at WeChat Pay, or a seller's id at Alipay."""
+
+
+class PaymentCallback(Payload):
+    """A notification as it came in, after its signature was believed.
+
+    Whoever paid is named in the body; the body stays under the seal and goes with this job.
+    """
+
+    channel: ChannelName
+    merchant: MerchantNo
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    headers: Annotated[dict[str, str], Field(repr=False)]
+    body: Annotated[str, Field(repr=False, description="Base64 of the raw bytes.")]
+
+
+def _work_through(payload: PaymentCallback, attempt: Attempt, context: Context) -> Outcome:
+    payments = context.payments
+    heard = payments.read(
+        payload.channel, payload.merchant, payload.headers, base64.b64decode(payload.body)
+    )
+    place = Place(
+        backend=attempt.backend,
+        channel=payload.channel,
+        merchant=payload.merchant,
+        app=payments.app_of(payload.channel, payload.merchant),
+    )
+    decision = Decision(
+        place,
+        payments.books.payment(payload.channel, payload.merchant, heard.order_no),
+        heard.order_no,
+        source=Source.CALLBACK,
+        now=utc_now(),
+        unknown=payments.books.unknown_yet,
+    )
+    hear(decision, heard, place, confirm_from=payments.confirm_from)
+    return Outcome(
+        event=Event.SUCCEED,
+        code=f"callback.{decision.outcome}",
+        change=decision.change(notification=payload.digest),
+        announcements=decision.announcements(),
+    )
+
+
+PAYMENT_CALLBACK = Task(
+    kind="payment_callback",
+    payload=PaymentCallback,
+    queue="urgent",
+    handle=_work_through,
+    retry=RetryRule(attempts=12, base=1, cap=3600),
+    lifetime=None,
+    retention=dt.timedelta(days=7),
+    subject=lambda _: None,
+    operations=(),
+)
