@@ -50,6 +50,8 @@ from workers.maintenance import (
     Rounds,
     Scheduler,
 )
+from workers.maintenance.payments import Bills, PaymentAsker
+from workers.merchants import open_merchants
 from workers.messages import ACTOR
 from workers.outlet import open_outlet
 from workers.replays import Replays
@@ -179,6 +181,13 @@ class WorkerProcess:
                     verdicts_kept=dt.timedelta(days=settings.identity_valid_days),
                 ),
                 Alarms(self._engine),
+                PaymentAsker(
+                    self._engine,
+                    preparation,
+                    self._dispatcher,
+                    pause=dt.timedelta(seconds=settings.payment_query_seconds),
+                ),
+                Bills(self._engine, preparation, self._dispatcher, open_merchants(settings)),
             ]
         )
         # It waits for providers, so it has a thread of its own.

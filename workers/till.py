@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from integrations.alipay.pay import Alipay
-from integrations.wechat_pay.pay import WechatPay
-from integrations.wechat_pay.pay_v2 import WechatPayV2
-
 from integrations.alipay.credentials import AlipayCredentials
+from integrations.alipay.pay import Alipay
 from integrations.gate import Gate
 from integrations.payments import Notification
 from integrations.wechat_pay.credentials import WechatPayCredentials, WechatPayV2Credentials
+from integrations.wechat_pay.pay import WechatPay
+from integrations.wechat_pay.pay_v2 import WechatPayV2
 from models.errors import ConfigurationError
 from models.payments.books import Books
 from tasks.paying import PaymentProvider

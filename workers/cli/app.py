@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from models.errors import ZjjError
-from workers.cli import database, jobs, keys, privacy, queues, run, serve, sms, webhooks
+from workers.cli import database, jobs, keys, payments, privacy, queues, run, serve, sms, webhooks
 from workers.cli.exits import exit_code
 from workers.cli.language import say_in as t
 
@@ -39,6 +39,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(sms.app, name="sms")
 app.add_typer(database.app, name="db")
+app.add_typer(payments.app, name="payments")
 app.add_typer(privacy.app, name="privacy")
 
 

@@ -11,6 +11,7 @@ from models.clock import Clock, utc_now
 from models.codes import prune_codes
 from models.database import writing
 from models.identities import prune_verdicts
+from models.payments.inbox import prune_notifications
 from models.sealing import Sealer
 from models.upkeep import destroy_past_buckets, prune_jobs, prune_workers
 
@@ -50,6 +51,7 @@ class Pruner:
         with writing(self._engine) as connection:
             pruned = prune_jobs(connection, settled_before=now - _JOBS_KEPT)
             pruned += prune_verdicts(connection, before=now - self._verdicts_kept)
+            pruned += prune_notifications(connection, before=now - _JOBS_KEPT)
             gone = prune_workers(connection, silent_since=now - _WORKERS_KEPT)
         with writing(self._engine) as connection:
             gone += prune_codes(connection, now=now) + prune_limits(connection, now=now)
