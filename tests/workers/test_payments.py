@@ -1,0 +1,155 @@
+"""Money in and money back: believed only where it fits, told once, never missed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from integrations.payments import CallbackRefused, Channel
+from integrations.sandbox.app import create_sandbox
+from integrations.sandbox.config import SandboxConfig
+from integrations.sandbox.server import SandboxServer
+from models.errors import IdempotencyConflict, InvalidValue, NotFound
+from models.payments.states import PaymentState
+from tests.workers.tills import CHANNELS, Shop
+
+ORDER = "order-000001"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SandboxServer]:
+    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
+        yield running
+
+
+@pytest.fixture
+def shop(engine: Engine, server: SandboxServer, tmp_path: Path) -> Iterator[Shop]:
+    server.sandbox.reset()
+    with Shop.open(engine, server, tmp_path) as shop:
+        yield shop
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_payment_is_told_once_however_often_it_is_heard_of(shop: Shop, channel: Channel) -> None:
+    shop.expect(channel, ORDER)
+    callback = shop.pay(channel, ORDER)
+    assert [shop.hear(channel, callback) for _ in range(3)] == [True, False, False]
+    shop.work()
+    shop.work()
+    payment = shop.payment(channel, ORDER)
+    assert payment.state is PaymentState.PAID
+    assert payment.provider_no is not None
+    assert shop.told() == 1
+    assert [row.transition for row in shop.rows("payment_transitions")] == ["paid"]
+    assert shop.mismatches() == []
+
+
+def test_a_small_payment_over_v3_is_told_without_a_question(shop: Shop) -> None:
+    shop.expect("wechat_pay_v3", ORDER)
+    shop.hear("wechat_pay_v3", shop.pay("wechat_pay_v3", ORDER))
+    shop.work()
+    assert shop.payment("wechat_pay_v3", ORDER).state is PaymentState.PAID
+    assert shop.rows("disclosures") == []
+
+
+def test_a_large_payment_is_confirmed_before_anybody_is_told(shop: Shop) -> None:
+    shop.expect("wechat_pay_v3", ORDER, 2_000_000)
+    shop.hear("wechat_pay_v3", shop.pay("wechat_pay_v3", ORDER, 2_000_000))
+    (job_id,) = shop._waiting()
+    shop.execution.run(job_id)
+    assert shop.payment("wechat_pay_v3", ORDER).state is PaymentState.OPEN
+    assert shop.told() == 0
+    shop.work()
+    assert shop.payment("wechat_pay_v3", ORDER).state is PaymentState.PAID
+    assert [row.operation for row in shop.rows("disclosures")] == ["wechat_pay.order.query"]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_payment_whose_callback_was_lost_is_found_by_asking(shop: Shop, channel: Channel) -> None:
+    shop.expect(channel, ORDER)
+    shop.pay(channel, ORDER)
+    shop.ahead = dt.timedelta(minutes=2)
+    shop.work()
+    assert shop.payment(channel, ORDER).state is PaymentState.PAID
+
+
+def test_an_order_that_nobody_paid_is_closed_once_it_has_expired(shop: Shop) -> None:
+    shop.expect("wechat_pay_v3", ORDER)
+    shop.tills.change("wechat_pay_v3", "open", ORDER, 12900)
+    shop.tills.change("wechat_pay_v3", "close", ORDER)
+    shop.ahead = dt.timedelta(minutes=2)
+    shop.work()
+    payment = shop.payment("wechat_pay_v3", ORDER)
+    assert (payment.state, payment.ask_at) == (PaymentState.CLOSED, None)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_wrong_amount_is_put_before_a_person_and_told_to_nobody_as_paid(
+    shop: Shop, channel: Channel
+) -> None:
+    shop.expect(channel, ORDER, 12900)
+    shop.hear(channel, shop.pay(channel, ORDER, 100))
+    shop.work()
+    assert shop.payment(channel, ORDER).state is PaymentState.OPEN
+    (mismatch,) = shop.mismatches()
+    assert (mismatch.reason, mismatch.expected, mismatch.received) == ("wrong_amount", 12900, 100)
+    assert shop.rows("payment_transitions") == []
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_an_order_that_nobody_expects_is_put_before_a_person(shop: Shop, channel: Channel) -> None:
+    shop.hear(channel, shop.pay(channel, ORDER))
+    shop.work()
+    assert [each.reason for each in shop.mismatches()] == ["unknown_order"]
+    assert shop.rows("payments") == []
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_one_changed_byte_leaves_nothing_behind(shop: Shop, channel: Channel) -> None:
+    shop.expect(channel, ORDER)
+    headers, body = shop.pay(channel, ORDER)
+    with pytest.raises(CallbackRefused):
+        shop.hear(channel, (headers, body.replace(b"0", b"1", 1)))
+    assert shop.rows("payment_notifications") == []
+    assert shop.rows("jobs") == []
+
+
+@pytest.mark.parametrize("channel", ["wechat_pay_v3", "alipay"])
+def test_money_goes_back_once_and_never_more_than_was_paid(shop: Shop, channel: Channel) -> None:
+    shop.expect(channel, ORDER)
+    shop.hear(channel, shop.pay(channel, ORDER))
+    shop.work()
+    shop.refund(channel, ORDER, "refund-000001", 900)
+    shop.refund(channel, ORDER, "refund-000001", 900)
+    with pytest.raises(InvalidValue) as refused:
+        shop.refund(channel, ORDER, "refund-000002", 12001)
+    assert refused.value.code == "refund.too_much"
+    with pytest.raises(IdempotencyConflict):
+        shop.refund(channel, ORDER, "refund-000001", 901)
+    shop.work()
+    for _ in range(4):
+        shop.ahead += dt.timedelta(minutes=5)
+        shop.work()
+    payment = shop.payment(channel, ORDER)
+    assert (payment.state, payment.refunded) == (PaymentState.PARTIALLY_REFUNDED, 900)
+    assert payment.ask_at is None
+
+
+def test_what_was_not_paid_cannot_be_given_back(shop: Shop) -> None:
+    with pytest.raises(NotFound):
+        shop.refund("alipay", ORDER, "refund-000001", 1)
+    shop.expect("alipay", ORDER)
+    with pytest.raises(InvalidValue) as refused:
+        shop.refund("alipay", ORDER, "refund-000001", 1)
+    assert refused.value.code == "payment.not_paid"
+
+
+def test_nothing_of_the_payer_is_kept(shop: Shop) -> None:
+    shop.expect("wechat_pay_v3", ORDER)
+    shop.hear("wechat_pay_v3", shop.pay("wechat_pay_v3", ORDER))
+    shop.work()
+    assert [row.sealed for row in shop.rows("jobs") if row.kind == "payment_callback"] == [None]
