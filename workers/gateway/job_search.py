@@ -39,14 +39,15 @@ _Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
 
 def _written_out(value: object) -> object:
     """A time is a date: pydantic would take seconds since 1970 too, which nobody can check."""
-    if isinstance(value, str) and not re.match(r"[0-9]{4}-", value):
+    if not (isinstance(value, str) and re.match(r"[0-9]{4}-", value)):
         raise PydanticCustomError(
             "invalid_value", "{reason}", {"reason": "must be an RFC 3339 time"}
         )
     return value
 
 
-_Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+# Not strict, because after the check pydantic no longer knows that the text came from JSON.
+_Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_out)]
 
 
 class Choice(BaseModel):

@@ -89,6 +89,7 @@ def test_a_backend_finds_its_own_jobs_by_what_they_are(fresh: Gateway) -> None:
         assert find(recipient="aliyun_sms") == [], "nothing was disclosed yet"
         assert find(since=hour_ago) == [gone, waiting]
         assert find(until=hour_ago) == []
+        assert ids(http.post("/v1/jobs/search", json={"since": hour_ago})) == [gone, waiting]
 
 
 def test_pages_follow_one_another(fresh: Gateway) -> None:
@@ -121,6 +122,9 @@ def test_a_phone_in_a_url_is_refused_and_not_repeated(
 @pytest.mark.parametrize("moment", ["0", "1700000000", "yesterday", "2026-01-01T00:00:00"])
 def test_a_time_is_written_out_with_its_zone(gateway: Gateway, moment: str) -> None:
     with gateway.http() as http:
+        for sent in (moment, 0):
+            reply = http.post("/v1/jobs/search", json={"since": sent})
+            assert reply.status_code == 422
         assert http.get("/v1/jobs", params={"since": moment}).status_code == 422
 
 

@@ -30,6 +30,7 @@ from zjj._errors import (
     ZjjError,
 )
 from zjj._jobs import Attempt, Disclosure, Job
+from zjj._replays import JobPage, Replay
 from zjj._verifications import Verification
 from zjj._webhooks import verify_webhook
 
@@ -46,8 +47,10 @@ __all__ = [
     "InvalidRequestError",
     "InvalidWebhookError",
     "Job",
+    "JobPage",
     "NotFoundError",
     "NotSettledError",
+    "Replay",
     "RetryError",
     "UnexpectedReplyError",
     "Verification",

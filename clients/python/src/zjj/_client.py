@@ -18,10 +18,13 @@ from zjj._conversation import (
     Pause,
     Reply,
     Request,
+    cancel_job,
     check_identity,
     check_phone,
     get_job,
     log_in,
+    replay_job,
+    search_jobs,
     send_sms_code,
     take_phone,
     verify_sms_code,
@@ -29,10 +32,11 @@ from zjj._conversation import (
 )
 from zjj._errors import ConfigurationError
 from zjj._jobs import Job
+from zjj._replays import JobPage, Replay, SearchTerms
 from zjj._verifications import Verification
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 __all__ = ["AsyncClient", "Client"]
 
@@ -403,6 +407,58 @@ class Jobs:
         """
         return self._run(wait_for_job(id, timeout=timeout, attempts=self._attempts))
 
+    def search(self, **terms: Unpack[SearchTerms]) -> JobPage:
+        """A page of your own jobs, newest first.
+
+        Raises:
+            InvalidRequestError: A term is wrong.
+            AuthenticationError: The API key is not accepted, or lacks the scope ``read``.
+        """
+        return self._run(search_jobs(terms, attempts=self._attempts))
+
+    def replay(
+        self,
+        id: str,  # noqa: A002
+        *,
+        reason: str,
+        even_if_sent: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Replay:
+        """Send a settled job on its way again, under today's policy.
+
+        Args:
+            id: The job's id.
+            reason: Why, for the audit; one line without anything personal.
+            even_if_sent: Also if its outcome is unknown, although somebody may be reached twice.
+            idempotency_key: The same key replays nothing twice.
+
+        Returns:
+            ``replayed`` is 1, or ``refused`` names the reason.
+
+        Raises:
+            NotFoundError: No such job, or another backend's.
+            AuthenticationError: The API key is not accepted, or lacks the scope ``replay``.
+        """
+        return self._run(
+            replay_job(
+                id,
+                reason=reason,
+                even_if_sent=even_if_sent,
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+    def cancel(self, id: str, *, reason: str) -> Job:  # noqa: A002
+        """Cancel a job that waits, and have its payload erased.
+
+        Raises:
+            ConflictError: It runs or is settled.
+            NotFoundError: No such job, or another backend's.
+            AuthenticationError: The API key is not accepted, or lacks the scope ``cancel``.
+        """
+        return self._run(cancel_job(id, reason=reason, attempts=self._attempts))
+
 
 class AsyncSmsCodes:
     """``client.sms_codes``."""
@@ -554,6 +610,33 @@ class AsyncJobs:
     async def wait(self, id: str, *, timeout: float = _WAIT) -> Job:  # noqa: A002
         """As :meth:`Jobs.wait`."""
         return await self._run(wait_for_job(id, timeout=timeout, attempts=self._attempts))
+
+    async def search(self, **terms: Unpack[SearchTerms]) -> JobPage:
+        """As :meth:`Jobs.search`."""
+        return await self._run(search_jobs(terms, attempts=self._attempts))
+
+    async def replay(
+        self,
+        id: str,  # noqa: A002
+        *,
+        reason: str,
+        even_if_sent: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Replay:
+        """As :meth:`Jobs.replay`."""
+        return await self._run(
+            replay_job(
+                id,
+                reason=reason,
+                even_if_sent=even_if_sent,
+                idempotency_key=idempotency_key,
+                attempts=self._attempts,
+            )
+        )
+
+    async def cancel(self, id: str, *, reason: str) -> Job:  # noqa: A002
+        """As :meth:`Jobs.cancel`."""
+        return await self._run(cancel_job(id, reason=reason, attempts=self._attempts))
 
 
 def _settings(

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -28,6 +29,7 @@ from zjj._errors import (
     ZjjError,
 )
 from zjj._jobs import Job, job_from
+from zjj._replays import JobPage, Replay, SearchTerms, page_from, replay_from
 from zjj._verifications import Verification, verification_from
 
 __all__ = [
@@ -36,10 +38,13 @@ __all__ = [
     "Pause",
     "Reply",
     "Request",
+    "cancel_job",
     "check_identity",
     "check_phone",
     "get_job",
     "log_in",
+    "replay_job",
+    "search_jobs",
     "send_sms_code",
     "take_phone",
     "verify_sms_code",
@@ -169,6 +174,41 @@ def get_job(job_id: str, *, attempts: int) -> Conversation[Job]:
     return _exchange(Request(method="GET", path=f"/v1/jobs/{job_id}"), attempts, _job_in)
 
 
+def search_jobs(terms: SearchTerms, *, attempts: int) -> Conversation[JobPage]:
+    """A page of the backend's own jobs."""
+    body = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in terms.items()}
+    request = Request(
+        method="POST",
+        path="/v1/jobs/search",
+        headers={"Content-Type": "application/json"},
+        content=json.dumps(body).encode("ascii"),
+    )
+    return _exchange(request, attempts, _reader(page_from))
+
+
+def replay_job(
+    job_id: str, *, reason: str, even_if_sent: bool, idempotency_key: str | None, attempts: int
+) -> Conversation[Replay]:
+    """Send a settled job on its way again; a repetition under the same key does nothing more."""
+    _check_id(job_id)
+    key = _key(idempotency_key)
+    body = {"reason": reason, "even_if_sent": even_if_sent}
+    request = _post(f"/v1/jobs/{job_id}/replay", body, key)
+    return _exchange(request, attempts, _reader(replay_from), idempotency_key=key)
+
+
+def cancel_job(job_id: str, *, reason: str, attempts: int) -> Conversation[Job]:
+    """Cancel a job that waits; cancelling it again changes nothing."""
+    _check_id(job_id)
+    request = _post(f"/v1/jobs/{job_id}/cancel", {"reason": reason}, _key(None))
+    try:
+        return (yield from _exchange(request, attempts, _job_in))
+    except WaitError as error:
+        if error.status != 409:
+            raise
+    raise ConflictError("the job runs or is settled; only a waiting one is cancelled", status=409)
+
+
 def wait_for_job(job_id: str, *, timeout: float, attempts: int) -> Conversation[Job]:
     """Read one job until it is settled; the time is checked between requests."""
     deadline = time.monotonic() + timeout
@@ -252,6 +292,18 @@ def _job_in(reply: Reply) -> Job | ZjjError:
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return _not_the_gateway(reply)
+
+
+def _reader(
+    read: Callable[[Mapping[str, Any]], T],
+) -> Callable[[Reply], T | ZjjError]:
+    def of(reply: Reply) -> T | ZjjError:
+        try:
+            return read(_json(reply))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return _not_the_gateway(reply)
+
+    return of
 
 
 def _verification_in(reply: Reply) -> Verification | ZjjError:

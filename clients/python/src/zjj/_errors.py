@@ -114,7 +114,7 @@ class InvalidRequestError(GiveUpError):
 
 
 class ConflictError(GiveUpError):
-    """The idempotency key belongs to an earlier job with another payload."""
+    """The idempotency key belongs to something else, or the job's state does not allow this."""
 
 
 class AuthenticationError(GiveUpError):
