@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from integrations.policy import PACKAGED, Policy, load_policy
-from models.errors import DeniedError
+from models.errors import DeniedError, InvalidValue
 from models.pii import Phone
 from tests.integrations.gate.parts import PHONE, MemoryLedger, make_attempt, make_gate
 from tests.integrations.recording_server import RecordingServer
@@ -26,6 +26,9 @@ headers = {}
 
 [operations."orders.query".fields]
 Order = { title = "订单编号", from = "order", category = "system.operations", transform = "raw", pattern = '[A-Z0-9-]{1,32}', max = 32 }
+Amount = { title = "金额", from = "amount", category = "system.operations", transform = "raw", pattern = '[0-9]{1,9}', max = 9, required = false }
+Phone = { title = "手机号码", from = "phone", category = "user.contact.phone_number", transform = "raw", pattern = '1[0-9]{10}', max = 11, required = false }
+Kind = { title = "种类", const = "paid" }
 """
 
 
@@ -65,6 +68,30 @@ def test_a_phone_number_in_its_place_does_not(
 def test_a_request_does_not_show_its_values(orders: Policy) -> None:
     request = orders.operation("orders.query").minimize({"order": "A-20260301-7"}, {})
     assert "A-20260301-7" not in repr(request)
+
+
+def test_a_whole_number_leaves_as_its_digits(
+    orders: Policy, ledger: MemoryLedger, server: RecordingServer
+) -> None:
+    attempt = make_attempt(orders, held={"order": "A-7", "amount": 1200})
+    gate = make_gate(orders, ledger, server.url)
+    request = orders.operation("orders.query").minimize(attempt.held, {})
+    gate.send(request, sign=lambda _: {}, attempt=attempt)
+    gate.close()
+
+    assert server.requests[0].endswith(b"Order=A-7&Amount=1200&Kind=paid")
+
+
+@pytest.mark.parametrize("amount", [True, 1.5, {"total": 1200}, [1200]], ids=str)
+def test_nothing_else_is_made_text_of(orders: Policy, amount: object) -> None:
+    with pytest.raises(InvalidValue, match="amount must be text"):
+        orders.operation("orders.query").minimize({"order": "A-7", "amount": amount}, {})
+
+
+def test_what_is_absent_is_not_said_to_leave(orders: Policy) -> None:
+    request = orders.operation("orders.query").minimize({"order": "A-7"}, {})
+
+    assert request.categories == ("system.operations",)
 
 
 def test_a_short_reference_of_the_job_is_nobody_elses_setting(
