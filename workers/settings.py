@@ -218,7 +218,6 @@ class Settings(BaseSettings):
             return path
         name = hashlib.sha256(os.fsencode(self.data.absolute())).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"zjj-{os.getuid()}-{name}"
-        folder.mkdir(mode=0o700, exist_ok=True)
         return folder / "redis.sock"
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from sqlalchemy import Connection, Engine
 
 from models.audits import Audit, write_audits
 from models.claims import Claim
+from models.database import writing
 from models.disclosures import Disclosure, SendResult
 from models.errors import ZjjError
 from models.group_commit import GroupCommit, WriteApart
 from models.jobs import find_job
 from models.ledger import LedgerWriter, verify_ledger
+from models.reconciliation import Answer, claim_question, settle_answers
 from models.settlement import Settlement, StaleChange, open_disclosures
 from models.states import SETTLED, TRANSITIONS, Event, State
 from models.tables import attempts, audits, disclosure_results, jobs
@@ -225,6 +228,37 @@ def test_a_late_settle_that_brings_no_certainty_leaves_the_job_unknown(
     assert not _settle(engine, ledger, late)
     assert state_of(engine, claimed.job_id) is State.UNKNOWN
     assert len(all_rows(engine, disclosure_results)) == 1
+
+
+def test_the_truth_may_come_from_the_worker_while_the_recipient_is_being_asked(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    claimed = claim_new(engine)
+    disclosure = a_disclosure(claimed)
+    write(engine, ledger.write_disclosures, disclosure)
+    assert _settle(engine, ledger, _rescue(claimed, Event.LOSE, run_at=NOW))
+    with writing(engine) as connection:
+        question = claim_question(
+            connection, claimed.job_id, "asker", again_at=LATER + SECOND, now=LATER
+        )
+    assert question is not None
+    late = a_settlement(
+        claimed, Event.SUCCEED, at=LATER, code="late", disclosure_results=(a_result(disclosure),)
+    )
+    assert _settle(engine, ledger, late), "a question moves the fence and decides nothing"
+    answer = Answer(
+        question=question,
+        worker_id="asker",
+        event=Event.FAIL,
+        code="reconciled.failed",
+        provider_code=None,
+        at=LATER + SECOND,
+        milliseconds=1.0,
+        disclosure_results=(),
+    )
+    settle = partial(settle_answers, write_results=ledger.write_results)
+    assert write(engine, settle, answer) == [False]
+    assert state_of(engine, claimed.job_id) is State.SUCCEEDED
 
 
 def test_a_rescuer_puts_back_a_job_of_which_nothing_left(

@@ -37,6 +37,7 @@ class RedisServer:
         """
         self._end_stray()
         self._folder.mkdir(exist_ok=True)
+        self._socket.parent.mkdir(mode=0o700, exist_ok=True)
         self._process = subprocess.Popen(
             [
                 _binary(),
@@ -76,6 +77,10 @@ class RedisServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._socket.unlink(missing_ok=True)
+        if self._socket.parent != self._folder.absolute().parent:
+            # Made for the socket alone, because the data folder's path is too long for one.
+            self._socket.parent.rmdir()
 
     def _answers(self) -> bool:
         try:
