@@ -167,11 +167,16 @@ def test_a_limit_that_outlives_the_code_expires_the_job(
     assert _look(engine, job_id).state is State.EXPIRED
 
 
+@pytest.mark.parametrize("mishap", ["nobody listens", "the TLS handshake fails"])
 def test_an_unreachable_provider_is_tried_again_because_nothing_left(
-    engine: Engine, tmp_path: Any
+    engine: Engine, sandbox: SandboxServer, tmp_path: Any, mishap: str
 ) -> None:
+    # The sandbox speaks no TLS.
+    url = (
+        "http://127.0.0.1:1" if mishap == "nobody listens" else f"https://127.0.0.1:{sandbox.port}"
+    )
     ledger, commits = LedgerWriter(PSEUDONYM_KEY), GroupCommit(engine)
-    settings = Settings(data=tmp_path, sandbox_url="http://127.0.0.1:1")
+    settings = Settings(data=tmp_path, sandbox_url=url)
     integrations = open_outlet(settings, SqlLedger(commits, ledger), engine)
     execution = Execution(
         worker_id=new_id(),
@@ -187,6 +192,7 @@ def test_an_unreachable_provider_is_tried_again_because_nothing_left(
     view = _look(engine, job_id)
     assert (view.state, view.reason) == (State.RETRYING, "provider.unreachable")
     assert [disclosure.result for disclosure in view.disclosures] == ["unsent"]
+    assert sandbox.sandbox.journal.count(job_id) == 0
 
 
 def test_a_code_past_its_lifetime_is_never_sent(
