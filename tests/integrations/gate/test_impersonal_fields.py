@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from integrations.admission import FinalRequest, Held, Refused, admit
 from integrations.policy import PACKAGED, Policy, load_policy
 from models.errors import DeniedError, InvalidValue
 from models.pii import Phone
@@ -31,11 +32,27 @@ Phone = { title = "手机号码", from = "phone", category = "user.contact.phone
 Kind = { title = "种类", const = "paid" }
 """
 
+TOTALS = """
+[operations."orders.total"]
+title = "试验"
+recipient = "aliyun_sms"
+purpose = "verify_phone"
+host = "dysmsapi.aliyuncs.com"
+method = "POST"
+path = "/totals"
+place = "json"
+reply.keep = []
+headers = {}
+
+[operations."orders.total".fields]
+Total = { title = "金额", from = "total", category = "system.operations", transform = "number", pattern = '[0-9]{1,9}', max = 9 }
+"""
+
 
 @pytest.fixture
 def orders(tmp_path: Path) -> Policy:
     path = tmp_path / "orders.toml"
-    path.write_text(PACKAGED.read_text("utf-8") + ORDERS, "utf-8")
+    path.write_text(PACKAGED.read_text("utf-8") + ORDERS + TOTALS, "utf-8")
     return load_policy(path)
 
 
@@ -86,6 +103,30 @@ def test_a_whole_number_leaves_as_its_digits(
 def test_nothing_else_is_made_text_of(orders: Policy, amount: object) -> None:
     with pytest.raises(InvalidValue, match="amount must be text"):
         orders.operation("orders.query").minimize({"order": "A-7", "amount": amount}, {})
+
+
+def _total(orders: Policy, body: bytes, held: str) -> None:
+    operation = orders.operation("orders.total")
+    headers = {
+        b"host": operation.host.encode(),
+        b"accept-encoding": b"identity",
+        b"content-type": b"application/json; charset=utf-8",
+        b"content-length": str(len(body)).encode(),
+    }
+    request = FinalRequest("POST", operation.host, b"/totals", tuple(headers.items()), body)
+    admit(operation, request, [Held("total", held, None)], {})
+
+
+def test_a_number_on_the_wire_is_the_one_that_the_job_holds(orders: Policy) -> None:
+    _total(orders, b'{"Total":1}', "1")
+    for body, held in (
+        (b'{"Total":2}', "1"),
+        (b'{"Total":true}', "1"),
+        (b'{"Total":"1"}', "1"),
+        (b'{"Total":5}', "five"),
+    ):
+        with pytest.raises(Refused, match="field_value:Total"):
+            _total(orders, body, held)
 
 
 def test_what_is_absent_is_not_said_to_leave(orders: Policy) -> None:
