@@ -43,6 +43,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{GATE}/test_leaky_adapters.py",
     ),
     "integrations.admission": (
+        f"{GATE}/test_signed_fields.py",
         f"{GATE}/test_admission.py",
         f"{GATE}/test_impersonal_fields.py",
         f"{GATE}/test_leaky_adapters.py",
