@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 import redis
 from dramatiq import MessageProxy
+from dramatiq.errors import ConnectionClosed
 from sqlalchemy import Engine
 
 from models.identifiers import new_id
@@ -146,3 +148,16 @@ def test_a_dispatcher_finds_redis_again(engine: Engine) -> None:
         dispatcher.close()
     finally:
         server.close()
+
+
+def test_a_redis_that_stays_silent_is_a_closed_connection_for_the_consumer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.broker._SOCKET_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker = JobBroker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        broker.declare_queue("urgent")
+        consumer = broker.consume("urgent")
+        with pytest.raises(ConnectionClosed, match="TimeoutError"):
+            next(consumer)
+        broker.client.close()
