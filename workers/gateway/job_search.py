@@ -50,6 +50,14 @@ def _written_out(value: object) -> object:
 _Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_out)]
 
 
+def _whole(value: object) -> object:
+    """50.0 is a whole number in JSON, and its strict reading here is not."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class Choice(BaseModel):
     """Which jobs; what is left out does not matter."""
 
@@ -89,7 +97,7 @@ class JobQuery(Choice):
     """A page of a search."""
 
     before: JobId | None = Field(default=None, description="`next` of the page before.")
-    limit: int = Field(default=50, ge=1, le=200)
+    limit: _Whole = Field(default=50, ge=1, le=200)
 
 
 class JobSearch(JobQuery):

@@ -134,6 +134,14 @@ def test_the_edges_of_the_calendar_are_times_too(gateway: Gateway, moment: str) 
         assert http.get("/v1/jobs", params={"since": moment}).status_code == 200
 
 
+@pytest.mark.parametrize(("limit", "status"), [(1.0, 200), (1.5, 422), ("1", 422), (True, 422)])
+def test_a_limit_is_a_whole_number_however_json_writes_it(
+    gateway: Gateway, limit: object, status: int
+) -> None:
+    with gateway.http() as http:
+        assert http.post("/v1/jobs/search", json={"limit": limit}).status_code == status
+
+
 # The timeline.
 
 
