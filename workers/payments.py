@@ -98,7 +98,7 @@ class CallbackRequest(Payload):
     merchant: MerchantNo = Field(examples=["1900000001"])
     headers: Annotated[dict[str, str], Field(max_length=100, repr=False)]
     body: Annotated[str, StringConstraints(max_length=96 * 1024)] = Field(
-        repr=False, description="Base64 of the raw bytes."
+        repr=False, description="Base64 of the raw bytes.", json_schema_extra={"format": "byte"}
     )
 
     def raw(self) -> bytes:
