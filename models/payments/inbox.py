@@ -54,8 +54,9 @@ def write_notifications(transaction: Transaction, new: Sequence[NewNotification]
 
 
 def _keep(connection: Connection, new: NewNotification) -> bool:
-    return bool(
-        connection.execute(
+    # Not every driver counts the rows of an INSERT, so the row itself says whether it is new.
+    return (
+        connection.scalar(
             insert_into(connection.dialect.name, payment_notifications)
             .values(
                 digest=new.digest,
@@ -65,7 +66,9 @@ def _keep(connection: Connection, new: NewNotification) -> bool:
                 received_at=new.received_at,
             )
             .on_conflict_do_nothing()
-        ).rowcount
+            .returning(payment_notifications.c.digest)
+        )
+        is not None
     )
 
 

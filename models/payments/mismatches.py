@@ -96,12 +96,14 @@ def raise_mismatch(connection: Connection, mismatch: Mismatch, *, at: dt.datetim
         "at": at,
         **{name: getattr(mismatch, name) for name in _PLAIN},
     }
-    return bool(
-        connection.execute(
+    return (
+        connection.scalar(
             insert_into(connection.dialect.name, payment_mismatches)
             .values(row)
             .on_conflict_do_nothing()
-        ).rowcount
+            .returning(payment_mismatches.c.id)
+        )
+        is not None
     )
 
 
