@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy import Connection
 
 from models.payments.mismatches import Mismatch, MismatchReason, raise_mismatch
@@ -45,7 +45,9 @@ class PaymentBill(Payload):
 
     channel: BilledChannel
     merchant: MerchantNo
-    bill_date: Annotated[str, StringConstraints(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$")]
+    bill_date: Annotated[str, StringConstraints(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$")] = Field(
+        examples=["2026-11-23"]
+    )
 
 
 @dataclass(frozen=True, slots=True)

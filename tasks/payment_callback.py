@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["PAYMENT_CALLBACK", "ChannelName", "MerchantNo", "PaymentCallback"]
 
 ChannelName = Literal["wechat_pay_v3", "wechat_pay_v2", "alipay"]
-MerchantNo = Annotated[str, StringConstraints(pattern=r"^[0-9]{8,20}$")]
+MerchantNo = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{8,20}$"), Field(examples=["1900000001"])
+]
 """A merchant's number at WeChat Pay, or a seller's id at Alipay."""
 
 
@@ -35,9 +37,11 @@ class PaymentCallback(Payload):
 
     channel: ChannelName
     merchant: MerchantNo
-    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    headers: Annotated[dict[str, str], Field(repr=False)]
-    body: Annotated[str, Field(repr=False, description="Base64 of the raw bytes.")]
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
+        examples=["0" * 64]
+    )
+    headers: dict[str, str] = Field(repr=False, examples=[{"content-type": "application/json"}])
+    body: str = Field(repr=False, description="Base64 of the raw bytes.", examples=["e30="])
 
 
 def _work_through(payload: PaymentCallback, attempt: Attempt, context: Context) -> Outcome:

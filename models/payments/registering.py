@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy import Connection, update
 
 from models.batches import insert_into
@@ -26,9 +26,17 @@ from models.tables import payments, refunds
 
 __all__ = ["NewPayment", "NewRefund", "OrderNo", "RefundNo", "write_payments", "write_refunds"]
 
-OrderNo = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-|*]{6,32}$")]
+OrderNo = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_\-|*]{6,32}$"),
+    Field(examples=["order-0000000000001"]),
+]
 """A merchant's own number of an order; the characters are WeChat Pay's (``out_trade_no``)."""
-RefundNo = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_\-|*]{6,32}$")]
+RefundNo = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_\-|*]{6,32}$"),
+    Field(examples=["refund-0000000000001"]),
+]
 """A merchant's own number of a refund (``out_refund_no``)."""
 
 
