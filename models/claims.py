@@ -209,9 +209,11 @@ def expire(
         jobs.c.expires_at <= now,
     )
     due = due.where(jobs.c.id.in_(job_ids)) if job_ids is not None else due.limit(limit)
-    return connection.execute(
+    # In a subquery PostgreSQL may pick anew for each row, and so more than the limit.
+    picked = due.with_for_update(skip_locked=True).cte("picked")
+    expired = connection.execute(
         update(jobs)
-        .where(jobs.c.id.in_(due.with_for_update(skip_locked=True)))
+        .where(jobs.c.id.in_(select(picked.c.id)))
         .values(
             state=next_state(State.QUEUED, Event.EXPIRE),
             reason="expired",
@@ -219,7 +221,9 @@ def expire(
             settled_at=now,
             updated_at=now,
         )
-    ).rowcount
+        .returning(jobs.c.id)
+    )
+    return len(expired.all())
 
 
 def beat(connection: Connection, worker: Worker, *, now: dt.datetime) -> None:

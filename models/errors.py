@@ -104,14 +104,19 @@ class Throttled(WaitError):
     Args:
         message: One sentence for a person.
         code: Which limit.
-        retry_after: Seconds until there is a permit again.
+        retry_after: Seconds until there is a permit again, if anybody knows.
         key: Digest of the key that has none left, for those who remember refusals.
     """
 
     default_code = "limit.exceeded"
 
     def __init__(
-        self, message: str, *, code: str | None = None, retry_after: float, key: str | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        retry_after: float | None = None,
+        key: str | None = None,
     ) -> None:
         super().__init__(message, code=code, retry_after=retry_after)
         self.key = key

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -281,7 +282,7 @@ def test_an_unknown_outcome_is_cleared_up_by_asking(
     attempt = an_attempt()
     with pytest.raises(UnknownOutcomeError):
         sms.send_code(attempt)
-    assert sms.query_send(attempt, today()) == delivery
+    assert replace(sms.query_send(attempt, today()), seconds=None) == delivery
 
 
 def test_a_text_that_did_not_arrive_says_why(
@@ -290,9 +291,8 @@ def test_a_text_that_did_not_arrive_says_why(
     caller.fault(kind="undelivered", code="MOBILE_NOT_ON_SERVICE", times=1)
     attempt = an_attempt()
     sms.send_code(attempt)
-    assert sms.query_send(attempt, today()) == Delivery(
-        DeliveryState.FAILED, "MOBILE_NOT_ON_SERVICE"
-    )
+    found = sms.query_send(attempt, today())
+    assert (found.state, found.provider_code) == (DeliveryState.FAILED, "MOBILE_NOT_ON_SERVICE")
 
 
 def test_a_text_on_its_way_is_waited_for(
