@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from integrations.payments import CallbackRefused, Channel
 from integrations.sandbox.app import create_sandbox
 from integrations.sandbox.config import SandboxConfig
+from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.errors import IdempotencyConflict, InvalidValue, NotFound
 from models.payments.states import PaymentState
@@ -137,6 +138,30 @@ def test_money_goes_back_once_and_never_more_than_was_paid(shop: Shop, channel: 
     payment = shop.payment(channel, ORDER)
     assert (payment.state, payment.refunded) == (PaymentState.PARTIALLY_REFUNDED, 900)
     assert payment.ask_at is None
+
+
+@pytest.mark.parametrize("channel", ["wechat_pay_v3", "alipay"])
+def test_a_refund_whose_answer_was_lost_is_asked_about_and_not_given_twice(
+    shop: Shop, server: SandboxServer, channel: Channel
+) -> None:
+    shop.expect(channel, ORDER)
+    shop.hear(channel, shop.pay(channel, ORDER))
+    shop.work()
+    server.sandbox.faults.add(Fault(kind="reset", times=1))
+    shop.refund(channel, ORDER, "refund-000001", 900)
+    shop.work()
+    (job,) = [row for row in shop.rows("jobs") if row.kind == "refund"]
+    assert job.state == "retrying"
+    shop.wake(job.id)
+    shop.work()
+    for _ in range(4):
+        shop.ahead += dt.timedelta(minutes=5)
+        shop.work()
+    payment = shop.payment(channel, ORDER)
+    assert (payment.state, payment.refunded) == (PaymentState.PARTIALLY_REFUNDED, 900)
+    asked = [entry["action"] for entry in server.sandbox.journal.entries()]
+    assert sum(action in {"refund", "alipay.trade.refund"} for action in asked) == 1
+    assert asked[-1].endswith("refund.query")
 
 
 def test_what_was_not_paid_cannot_be_given_back(shop: Shop) -> None:

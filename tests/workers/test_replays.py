@@ -13,6 +13,15 @@ from sqlalchemy import Engine
 from integrations.policy import Policy, load_policy
 from models.audits import audits_of
 from models.clock import utc_now
+from models.consents import (
+    Consent,
+    ConsentKind,
+    Restriction,
+    RestrictionReason,
+    record_consent,
+    restrict,
+    withdraw_consent,
+)
 from models.database import writing
 from models.errors import InvalidValue, NotFound
 from models.identifiers import new_id
@@ -179,6 +188,47 @@ def test_a_policy_that_became_narrower_refuses(engine: Engine, policy: Policy) -
     replays = Replays(engine, Sealer(engine, KEYS), narrower)
     assert replays.plan(FAILED).refused == {"policy.narrower": 1}
     assert _run(replays, FAILED) == {"policy.narrower": 1}
+
+
+def test_a_withdrawn_consent_refuses(engine: Engine, policy: Policy) -> None:
+    purpose = policy.purposes["verify_phone"]
+    basis = purpose.basis.model_copy(update={"consent": "separate"})
+    purposes = {**policy.purposes, "verify_phone": purpose.model_copy(update={"basis": basis})}
+    asking = policy.model_copy(update={"purposes": purposes})
+    job_id = _failed(engine, consent_ref="agreed-1")
+    row = read_job(engine, job_id)
+    agreed = Consent(
+        backend=row.backend,
+        ref="agreed-1",
+        kind=ConsentKind.SEPARATE,
+        purpose="verify_phone",
+        phone=row.subject,
+        user=None,
+        granted_at=utc_now(),
+        policy_version=policy.version,
+    )
+    with writing(engine) as connection:
+        record_consent(connection, agreed, now=utc_now())
+    replays = Replays(engine, Sealer(engine, KEYS), asking)
+    assert replays.plan(FAILED).replayable == 1
+    with writing(engine) as connection:
+        withdraw_consent(connection, row.backend, "agreed-1", now=utc_now())
+    assert replays.plan(FAILED).refused == {"consent_withdrawn": 1}
+    assert _run(replays, FAILED) == {"consent_withdrawn": 1}
+
+
+def test_a_restricted_person_refuses(engine: Engine, replays: Replays) -> None:
+    row = read_job(engine, _failed(engine))
+    objection = Restriction(
+        id=new_id(),
+        backend=row.backend,
+        person=row.subject,
+        reason=RestrictionReason.OBJECTION,
+        since=utc_now(),
+    )
+    with writing(engine) as connection:
+        restrict(connection, objection)
+    assert _run(replays, FAILED) == {"subject_restricted": 1}
 
 
 def test_a_broken_seal_is_refused_by_name(engine: Engine, replays: Replays) -> None:

@@ -22,6 +22,7 @@ from integrations.sandbox.merchants import (
 )
 from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
+from models.database import writing
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
 from models.ledger import LedgerWriter, SqlLedger
@@ -195,6 +196,12 @@ class Shop:
         while self.asker.round() or self._waiting():
             for job_id in self._waiting():
                 self.execution.run(job_id)
+
+    def wake(self, job_id: str) -> None:
+        """Let a job that waits for its next attempt be due."""
+        with writing(self.engine) as connection:
+            due = {"state": State.QUEUED, "run_at": utc_now()}
+            connection.execute(jobs.update().where(jobs.c.id == job_id).values(**due))
 
     def _waiting(self) -> list[str]:
         with self.engine.connect() as connection:
