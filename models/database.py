@@ -22,6 +22,7 @@ from models.errors import ConfigurationError, DatabaseUnavailable
 __all__ = [
     "VERSION_TABLE",
     "WRITES",
+    "answering",
     "is_current",
     "migrate",
     "open_database",
@@ -149,6 +150,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """A short transaction that will write."""
     with engine.connect().execution_options(**WRITES) as connection, connection.begin():
         yield connection
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Whatever the driver reports inside means that the database does not answer.
+
+    Raises:
+        DatabaseUnavailable: Names the driver's error, and nothing of the statement.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise DatabaseUnavailable(
+            f"the database does not answer ({type(error.orig).__name__})"
+        ) from None
 
 
 def plan_by_key(connection: Connection) -> None:

@@ -9,20 +9,18 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
-from sqlalchemy.exc import DBAPIError
 
 from models.audits import Audit, write_audits
 from models.clock import Clock, utc_now
-from models.database import writing
-from models.errors import ConfigurationError, DatabaseUnavailable, GiveUpError, NotFound
+from models.database import answering, writing
+from models.errors import ConfigurationError, GiveUpError, NotFound
 from models.identifiers import new_id
 from models.keys import MasterKeys
 from models.lanes import run_at_of_earlier
@@ -104,7 +102,7 @@ class Endpoints:
             GiveUpError: It is disabled, or the backend has none of that id.
             ConfigurationError: Its secret cannot be opened.
         """
-        with _available(), self._engine.connect() as connection:
+        with answering(), self._engine.connect() as connection:
             endpoint = find_endpoint(connection, endpoint_id)
             if endpoint is None or endpoint.backend != backend or endpoint.disabled_at is not None:
                 raise GiveUpError("the webhook endpoint is disabled", code="webhook.disabled")
@@ -113,13 +111,13 @@ class Endpoints:
 
     def earlier(self, job_id: str) -> dt.datetime | None:
         """When the webhook is due that must be through before this one, if there is one."""
-        with _available(), self._engine.connect() as connection:
+        with answering(), self._engine.connect() as connection:
             return run_at_of_earlier(connection, job_id)
 
     def disable(self, endpoint_id: str, because: str) -> None:
         """Deliver nothing there any more; a person may enable it again."""
         now = self._clock()
-        with _available(), writing(self._engine) as connection:
+        with answering(), writing(self._engine) as connection:
             if disable_endpoint(connection, endpoint_id, because=because, now=now):
                 audit = Audit(
                     at=now,
@@ -129,16 +127,6 @@ class Endpoints:
                     reason=because,
                 )
                 write_audits(connection, audit)
-
-
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise DatabaseUnavailable(
-            f"the database does not answer ({type(error.orig).__name__})"
-        ) from None
 
 
 def add_endpoint(

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from integrations.policy import Policy
 from models.audits import Audit, write_audits
@@ -29,8 +28,8 @@ from models.consents import (
     restrict,
     withdraw_consent,
 )
-from models.database import writing
-from models.errors import DatabaseUnavailable, NotFound
+from models.database import answering, writing
+from models.errors import NotFound
 from models.identifiers import new_id
 from models.identities import forget_verdicts
 from models.job_search import JobFilter
@@ -277,13 +276,8 @@ class Consents:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        try:
-            with writing(self._engine) as connection:
-                yield connection
-        except DBAPIError as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error.orig).__name__})"
-            ) from None
+        with answering(), writing(self._engine) as connection:
+            yield connection
 
 
 def _by(backend: str | None) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from integrations.aliyun import AliyunIdentity, CheckedIdentity
 from integrations.aliyun.identity_codes import PERSON_THROTTLED
 from models.clock import Clock, utc_now
 from models.consents import obstacle
-from models.errors import DatabaseUnavailable, GiveUpError
+from models.database import answering
+from models.errors import GiveUpError
 from models.identities import (
     IdentityRecord,
     KeepVerdict,
@@ -75,24 +75,19 @@ class IdentityChecks:
         """
         permitted = self._provider.permit(attempt, with_phone=with_phone)
         fingerprint = self._fingerprint(attempt, with_phone=with_phone)
-        try:
-            with self._engine.connect() as connection:
-                reason = obstacle(
-                    connection,
-                    permitted.demands,
-                    job_id=permitted.job_id,
-                    subject=permitted.subject,
-                    purpose=permitted.purpose,
-                    policy_version=permitted.policy_version,
-                )
-                if reason is not None:
-                    # The gate will refuse for the same reason, and put that on record.
-                    return None
-                return find_verdict(
-                    connection, fingerprint, since=self._clock() - self._rules.valid
-                )
-        except DBAPIError as error:
-            raise _away(error) from None
+        with answering(), self._engine.connect() as connection:
+            reason = obstacle(
+                connection,
+                permitted.demands,
+                job_id=permitted.job_id,
+                subject=permitted.subject,
+                purpose=permitted.purpose,
+                policy_version=permitted.policy_version,
+            )
+            if reason is not None:
+                # The gate will refuse for the same reason, and put that on record.
+                return None
+            return find_verdict(connection, fingerprint, since=self._clock() - self._rules.valid)
 
     def check(self, attempt: Attempt, *, with_phone: bool) -> CheckedIdentity:
         """Ask Aliyun once.
@@ -127,17 +122,14 @@ class IdentityChecks:
         )
 
     def _questions(self, attempt: Attempt) -> Questions:
-        try:
-            with self._engine.connect() as connection:
-                return questions_about(
-                    connection,
-                    attempt.subject or "",
-                    _RECIPIENT,
-                    code=PERSON_THROTTLED,
-                    since=self._clock() - _DAY,
-                )
-        except DBAPIError as error:
-            raise _away(error) from None
+        with answering(), self._engine.connect() as connection:
+            return questions_about(
+                connection,
+                attempt.subject or "",
+                _RECIPIENT,
+                code=PERSON_THROTTLED,
+                since=self._clock() - _DAY,
+            )
 
     def _fingerprint(self, attempt: Attempt, *, with_phone: bool) -> str:
         factors = (*_FACTORS, "phone") if with_phone else _FACTORS
@@ -160,7 +152,3 @@ def open_identity_checks(gate: Gate, engine: Engine, settings: Settings) -> Iden
             daily=settings.identity_daily_limit,
         ),
     )
-
-
-def _away(error: DBAPIError) -> DatabaseUnavailable:
-    return DatabaseUnavailable(f"the database does not answer ({type(error.orig).__name__})")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from models.clock import Clock, utc_now
-from models.database import writing
-from models.errors import DatabaseUnavailable
+from models.database import answering, writing
 from models.login_phones import phone_identity, take_phone
 from models.sealing import Sealer
 
@@ -30,13 +28,8 @@ class LoginPhones:
         Raises:
             DatabaseUnavailable: Nothing was taken.
         """
-        try:
-            with writing(self._engine) as connection:
-                taken = take_phone(connection, job_id, backend, now=self._clock())
-        except DBAPIError as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error.orig).__name__})"
-            ) from None
+        with answering(), writing(self._engine) as connection:
+            taken = take_phone(connection, job_id, backend, now=self._clock())
         if taken is None:
             return None
         opened = self._sealer.open(

@@ -21,10 +21,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field, StringConstraints
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from models.clock import Clock, utc_now
-from models.errors import DatabaseUnavailable, InvalidValue, NotFound, ZjjError
+from models.database import answering
+from models.errors import InvalidValue, NotFound, ZjjError
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
 from models.jobs import NewJob
@@ -302,12 +302,8 @@ class PaymentService:
         return found
 
     def _job(self, payload: Payload, backend: str) -> NewJob:
-        try:
+        with answering():
             return self._preparation.prepare(payload, backend=backend)
-        except DBAPIError as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error.orig).__name__})"
-            ) from None
 
     def _taken_on(self, new: NewRefund, stored: RefundView) -> RefundView:
         if stored.job_id == new.job.id:

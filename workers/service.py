@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.codes import NewCode
-from models.errors import DatabaseUnavailable, IdempotencyConflict
+from models.database import answering
+from models.errors import IdempotencyConflict
 from models.group_commit import GroupCommit
 from models.jobs import EnqueuedJob, JobView, NewJob, find_job, insert_jobs, write_jobs
 from models.limited_jobs import LimitedJob
@@ -149,13 +149,8 @@ class JobService:
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
-        try:
-            with self._engine.connect() as connection:
-                return find_job(connection, job_id, backend=backend)
-        except DBAPIError as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error.orig).__name__})"
-            ) from None
+        with answering(), self._engine.connect() as connection:
+            return find_job(connection, job_id, backend=backend)
 
     async def find_async(self, job_id: str, *, backend: str | None = None) -> JobView | None:
         """:meth:`find` for an event loop."""
@@ -169,7 +164,7 @@ class JobService:
         run_at: dt.datetime | None,
         connection: Connection | None,
     ) -> NewJob:
-        try:
+        with answering():
             return self._preparation.prepare(
                 payload,
                 backend=backend,
@@ -177,10 +172,6 @@ class JobService:
                 run_at=run_at,
                 connection=connection,
             )
-        except DBAPIError as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error.orig).__name__})"
-            ) from None
 
     def _limit(
         self,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
-from models.errors import DatabaseUnavailable
+from models.database import answering
 from models.jobs import NewJob
 from models.webhooks import list_endpoints
 from tasks.announcements import Announcement
@@ -32,12 +31,8 @@ class Announcer:
         Raises:
             DatabaseUnavailable: The endpoints cannot be read.
         """
-        try:
+        with answering():
             return tuple(job for each in announcements for job in self.prepare(backend, each))
-        except DBAPIError as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error.orig).__name__})"
-            ) from None
 
     def prepare(
         self, backend: str, announcement: Announcement, connection: Connection | None = None

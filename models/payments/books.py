@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
-from models.errors import DatabaseUnavailable
+from models.database import answering
 from models.payments.mismatches import Mismatch, is_known
 from models.payments.views import (
     PaymentView,
@@ -54,10 +53,5 @@ class Books:
         return self._read(lambda c: tuple(each for each in mismatches if not is_known(c, each)))
 
     def _read(self, read: Callable[[Connection], T]) -> T:
-        try:
-            with self._engine.connect() as connection:
-                return read(connection)
-        except DBAPIError as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error.orig).__name__})"
-            ) from None
+        with answering(), self._engine.connect() as connection:
+            return read(connection)

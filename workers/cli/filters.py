@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import DBAPIError
 
 from models.clock import utc_now
-from models.errors import DatabaseUnavailable, InvalidValue
+from models.database import answering
+from models.errors import InvalidValue
 from models.job_search import JobFilter
 from models.pii import Phone
 from models.pseudonyms import Pseudonyms
@@ -132,11 +132,8 @@ def opened() -> Iterator[Entrance]:
     """
     entrance = open_entrance(load_settings())
     try:
-        yield entrance
-    except DBAPIError as error:
-        raise DatabaseUnavailable(
-            f"the database does not answer ({type(error.orig).__name__})"
-        ) from None
+        with answering():
+            yield entrance
     finally:
         entrance.close()
 
