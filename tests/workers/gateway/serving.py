@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import httpx
 from sqlalchemy import Engine
@@ -36,7 +38,7 @@ from workers.service import JobService
 from workers.settings import Settings
 from workers.sms_limits import SmsLimits
 
-__all__ = ["NO_REDIS", "PSEUDONYMS", "RECEIPT_SECRET", "Gateway", "serve_gateway"]
+__all__ = ["NO_REDIS", "PSEUDONYMS", "RECEIPT_SECRET", "Gateway", "requests_in", "serve_gateway"]
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 """Nobody listens on port 1."""
@@ -141,3 +143,13 @@ def serve_gateway(
         dispatcher.close()
         redis.close()
         engine.dispose()
+
+
+def requests_in(lines: list[Any], count: int) -> list[Any]:
+    """The gateway's own lines; a line is written just after its reply has left."""
+    deadline = time.monotonic() + 5
+    while True:
+        found = [line for line in lines if line["event"].startswith("gateway.")]
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.01)

@@ -4,45 +4,16 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
 from models.errors import ConfigurationError
 from models.identifiers import new_id
-from tests.workers.gateway.serving import Gateway
-from workers.gateway import edge, problems
+from tests.workers.gateway.serving import Gateway, requests_in
 
 CODE = {"phone": "16400001234", "code": "246810", "scene": "register"}
-
-
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch, gateway: Gateway) -> Iterator[list[Any]]:
-    # Loggers that no earlier configuration has cached.
-    for module in (edge, problems):
-        monkeypatch.setattr(module, "_log", structlog.get_logger())
-    with structlog.testing.capture_logs() as captured:
-        # The line of an earlier test's last request may be on its way yet.
-        with gateway.http() as http:
-            http.get("/healthz")
-        while "/healthz" not in [line.get("route") for line in captured]:
-            time.sleep(0.01)
-        captured.clear()
-        yield captured
-
-
-def requests_in(lines: list[Any], count: int) -> list[Any]:
-    """The gateway's own lines; a line is written just after its reply has left."""
-    deadline = time.monotonic() + 5
-    while True:
-        found = [line for line in lines if line["event"].startswith("gateway.")]
-        if len(found) >= count or time.monotonic() > deadline:
-            return found
-        time.sleep(0.01)
 
 
 def raw(gateway: Gateway, request: bytes) -> bytes:
