@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not line.startswith(("face_verification = ", '"user.device.telemetry" = '))
     ]
     text = "\n".join(kept)
-    text = text.replace('version = "2023-01-01.2"', 'version = "2027-01-01.1"')
+    text = re.sub(r'version = "2023-01-01\.\d+"', 'version = "2027-01-01.1"', text)
     clause = '  { id = "一(1)7", gist = "人脸信息:经单独同意,用于验证真实身份" },\n'
     text = text.replace('  { id = "一(2)1"', clause + '  { id = "一(2)1"', 1)
     annex = ANNEX.read_text("utf-8").replace("clauses = []", 'clauses = ["一(1)7"]')

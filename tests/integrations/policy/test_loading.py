@@ -47,7 +47,7 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
         ('place = "form"\nnote', 'plaice = "form"\nnote', "plaice", "is not a key"),
         ('role = "entrusted"', 'role = "friend"', 'role = "friend"', "Input should be"),
         ('method = "POST"', 'method = "DELETE"', "DELETE", "Input should be"),
-        ('version = "2023-01-01.2"', 'version = "1"', 'version = "1"', "pattern"),
+        ('version = "2023-01-01.3"', 'version = "1"', 'version = "1"', "pattern"),
         ('company = "阿里云计算有限公司"\n', "", "[recipients.aliyun_sms]", "is missing"),
         ('id = "一(1)1"', 'id = "1.1"', 'id = "1.1"', "pattern"),
         (

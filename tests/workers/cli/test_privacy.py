@@ -82,7 +82,7 @@ def _disclose(engine: Engine, phone: str = PHONE, user: str | None = None) -> st
         host="dysmsapi.aliyuncs.com",
         purpose="verify_phone",
         clauses=("一(1)1",),
-        policy_version="2023-01-01.2",
+        policy_version="2023-01-01.3",
         categories=("user.contact.phone_number",),
         stripped=("scene",),
         subject=Pseudonyms(KEY).subject(Phone(phone)),
@@ -112,7 +112,7 @@ def test_a_check_shows_what_may_leave_and_what_the_published_text_lacks(zjj: Zjj
     done = zjj("check")
     assert done.exit_code == 0
     for fact in (
-        "2023-01-01.2",
+        "2023-01-01.3",
         "dysmsapi.aliyuncs.com",
         "PhoneNumbers: 接收短信的手机号码",
         "没有写明短信服务商",
