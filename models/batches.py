@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Select,
     Text,
     UpdateBase,
     any_,
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["Batch", "Row", "among", "insert_into"]
+__all__ = ["Batch", "Row", "among", "insert_into", "picked_once"]
 
 Row = Mapping[str, ColumnElement[Any]]
 """The values of one row, by name, for use inside a statement."""
@@ -82,6 +83,15 @@ def among(dialect: str, values: Column[str], name: str) -> ColumnElement[bool]:
         return values == any_(bindparam(name, type_=ARRAY(Text)))
     listed = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
     return values.in_(select(listed.c.value))
+
+
+def picked_once(column: Column[str], keys: Select[tuple[str]]) -> ColumnElement[bool]:
+    """Whether a column is one of these keys, at most as many as asked for.
+
+    In a plain subquery PostgreSQL may pick anew for each row, skip what it has locked itself, and
+    so go beyond the limit.
+    """
+    return column.in_(select(keys.cte("picked")))
 
 
 def insert_into(dialect: str, table: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from models.batches import among, insert_into
+from models.batches import among, insert_into, picked_once
 from models.group_commit import Transaction, may_be_lost
 from models.pauses import Scope, in_force
 from models.states import CLAIMABLE, Event, State, next_state
@@ -209,11 +209,9 @@ def expire(
         jobs.c.expires_at <= now,
     )
     due = due.where(jobs.c.id.in_(job_ids)) if job_ids is not None else due.limit(limit)
-    # In a subquery PostgreSQL may pick anew for each row, and so more than the limit.
-    picked = due.with_for_update(skip_locked=True).cte("picked")
     expired = connection.execute(
         update(jobs)
-        .where(jobs.c.id.in_(select(picked.c.id)))
+        .where(picked_once(jobs.c.id, due.with_for_update(skip_locked=True)))
         .values(
             state=next_state(State.QUEUED, Event.EXPIRE),
             reason="expired",

@@ -9,8 +9,9 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, update
 
+from models.batches import picked_once
 from models.sealing import bucket_of, destroy_bucket
 from models.settlement import open_disclosures
 from models.states import SETTLED, State
@@ -88,15 +89,6 @@ def _undispatched(queue: str, before: dt.datetime) -> ColumnElement[bool]:
     return (jobs.c.state == State.QUEUED) & (jobs.c.queue == queue) & lost
 
 
-def _picked_once(ids: Select[tuple[str]]) -> ColumnElement[bool]:
-    """One of these, at most as many as asked for.
-
-    In a plain subquery PostgreSQL may pick anew for each row, skip what it has locked itself, and
-    so go beyond the limit.
-    """
-    return jobs.c.id.in_(select(ids.cte("picked").c.id))
-
-
 def promote_due(
     connection: Connection, *, now: dt.datetime, limit: int = 500
 ) -> list[tuple[str, str]]:
@@ -110,7 +102,7 @@ def promote_due(
     )
     rows = connection.execute(
         update(jobs)
-        .where(_picked_once(due))
+        .where(picked_once(jobs.c.id, due))
         .values(state=State.QUEUED, dispatched_at=now, updated_at=now)
         .returning(jobs.c.id, jobs.c.queue)
     )
@@ -133,7 +125,7 @@ def take_undispatched(
     )
     rows = connection.execute(
         update(jobs)
-        .where(_picked_once(waiting))
+        .where(picked_once(jobs.c.id, waiting))
         .values(dispatched_at=now)
         .returning(jobs.c.id, jobs.c.run_at)
     )
