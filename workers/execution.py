@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 
 import structlog
 
@@ -115,20 +116,17 @@ class Execution:
         started = time.perf_counter()
         attempt = _attempt_of(claim, self._worker_id)
         outcome, task = self._outcome(claim, attempt)
-        for decisions in range(1, _MOST_DECISIONS + 1):
+        for decisions in count(1):
+            settlement = self._settlement(claim, attempt, outcome, task, started)
             try:
-                self._settle(
-                    self._settlement(claim, attempt, outcome, task, started), claim, outcome
-                )
+                self._settle(settlement, claim, outcome)
                 break
             except StaleChange as error:
                 if decisions < _MOST_DECISIONS:
                     outcome, task = self._outcome(claim, attempt)
                 else:
+                    # It carries no change, so this was the last time.
                     outcome = outcome_of(error)
-                    self._settle(
-                        self._settlement(claim, attempt, outcome, task, started), claim, outcome
-                    )
         if task is not None and not task.roads:
             self._draw_conclusions(task, attempt, outcome)
 
