@@ -23,7 +23,7 @@ Messages name fields and reasons, never values: an error may end in a log, a que
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 __all__ = [
     "ClaimLost",
@@ -40,7 +40,10 @@ __all__ = [
     "UnknownOutcomeError",
     "WaitError",
     "ZjjError",
+    "raised",
 ]
+
+T = TypeVar("T")
 
 
 class ZjjError(Exception):
@@ -168,3 +171,10 @@ class DeniedError(ZjjError):
     """The gate refused to let a request out; nothing was sent."""
 
     default_code = "egress_denied"
+
+
+def raised(answer: T | ZjjError) -> T:
+    """An answer of a batch, in which refusals stand among the results; a refusal is raised."""
+    if isinstance(answer, ZjjError):
+        raise answer
+    return answer

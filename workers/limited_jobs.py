@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from models.allowances import write_takes
 from models.codes import insert_codes
-from models.errors import Throttled, ZjjError
+from models.errors import Throttled, raised
 from models.group_commit import GroupCommit, Write
 from models.jobs import EnqueuedJob, insert_jobs
 from models.limited_jobs import LimitedJob, insert_limited_jobs, is_known, write_limited_jobs
@@ -55,13 +55,13 @@ class LimitedJobs:
         the caller's commit otherwise: after a rollback they stay taken.
         """
         if connection.dialect.name == "sqlite":
-            return _raised(insert_limited_jobs(connection, [item])[0])
+            return raised(insert_limited_jobs(connection, [item])[0])
         if not _is_known(connection, item):
             if refusal := self._shield.refusal(item.take.demands):
                 raise refusal
             if item.take.demands:
                 self._remembering(self._commits.submit(write_takes, item.take))
-        job = _raised(insert_jobs(connection, [item.job])[0])
+        job = raised(insert_jobs(connection, [item.job])[0])
         if job.created and item.code is not None:
             insert_codes(connection, [item.code])
         return job
@@ -88,9 +88,3 @@ _write = cast("Write[LimitedJob, EnqueuedJob]", write_limited_jobs)
 def _is_known(connection: Connection, item: LimitedJob) -> bool:
     key = item.job.idempotency
     return key is not None and is_known(connection, key)
-
-
-def _raised(answer: EnqueuedJob | ZjjError) -> EnqueuedJob:
-    if isinstance(answer, ZjjError):
-        raise answer
-    return answer

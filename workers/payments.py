@@ -17,14 +17,14 @@ import datetime as dt
 import os
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 from sqlalchemy import Engine
 
 from models.clock import Clock, utc_now
 from models.database import answering
-from models.errors import InvalidValue, NotFound, ZjjError
+from models.errors import InvalidValue, NotFound, raised
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
 from models.jobs import NewJob
@@ -160,12 +160,12 @@ class PaymentService:
             IdempotencyConflict: The order number is expected with other values.
             DatabaseUnavailable: Nothing was stored.
         """
-        return _raised(self._commits.run(write_payments, self._payment(request, backend)))
+        return raised(self._commits.run(write_payments, self._payment(request, backend)))
 
     async def expect_async(self, request: PaymentRequest, *, backend: str) -> PaymentView:
         """:meth:`expect` for an event loop."""
         submitted = self._commits.submit(write_payments, self._payment(request, backend))
-        return _raised(await asyncio.wrap_future(submitted))
+        return raised(await asyncio.wrap_future(submitted))
 
     def refund(self, request: RefundRequest, *, backend: str) -> RefundView:
         """Give money back; the same again is the same refund.
@@ -177,13 +177,13 @@ class PaymentService:
             DatabaseUnavailable: Nothing was stored.
         """
         new = self._refund(request, backend)
-        return self._taken_on(new, _raised(self._commits.run(write_refunds, new)))
+        return self._taken_on(new, raised(self._commits.run(write_refunds, new)))
 
     async def refund_async(self, request: RefundRequest, *, backend: str) -> RefundView:
         """:meth:`refund` for an event loop."""
         new = await asyncio.to_thread(self._refund, request, backend)
         submitted = self._commits.submit(write_refunds, new)
-        return self._taken_on(new, _raised(await asyncio.wrap_future(submitted)))
+        return self._taken_on(new, raised(await asyncio.wrap_future(submitted)))
 
     def receive(
         self,
@@ -328,12 +328,3 @@ def _payments_of(_pid: int) -> PaymentService:
     entrance = open_entrance(settings)
     atexit.register(entrance.close)
     return PaymentService.behind(entrance, merchants, pause=settings.payment_query_seconds)
-
-
-T = TypeVar("T")
-
-
-def _raised(answer: T | ZjjError) -> T:
-    if isinstance(answer, ZjjError):
-        raise answer
-    return answer

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from models.codes import NewCode
 from models.database import answering
-from models.errors import IdempotencyConflict
+from models.errors import raised
 from models.group_commit import GroupCommit
 from models.jobs import EnqueuedJob, JobView, NewJob, find_job, insert_jobs, write_jobs
 from models.limited_jobs import LimitedJob
@@ -96,13 +96,13 @@ class JobService:
         limited = self._limit(job, payload, backend, client, code)
         if connection is None:
             if limited is None:
-                enqueued = _raised(self._commits.run(write_jobs, job))
+                enqueued = raised(self._commits.run(write_jobs, job))
             else:
                 enqueued = self._limited.store(limited)
             self._ring(enqueued)
             return enqueued
         if limited is None:
-            enqueued = _raised(insert_jobs(connection, [job])[0])
+            enqueued = raised(insert_jobs(connection, [job])[0])
         else:
             enqueued = self._limited.insert(connection, limited)
         self._after_commit.add(connection, partial(self._ring, enqueued))
@@ -137,7 +137,7 @@ class JobService:
         )
         limited = self._limit(job, payload, backend, client, code)
         if limited is None:
-            enqueued = _raised(await asyncio.wrap_future(self._commits.submit(write_jobs, job)))
+            enqueued = raised(await asyncio.wrap_future(self._commits.submit(write_jobs, job)))
         else:
             enqueued = await self._limited.store_async(limited)
         self._ring(enqueued)
@@ -196,12 +196,6 @@ class JobService:
     def _ring(self, job: EnqueuedJob) -> None:
         if job.created and job.state is State.QUEUED:
             self._dispatcher.ring(job.id, job.queue)
-
-
-def _raised(answer: EnqueuedJob | IdempotencyConflict) -> EnqueuedJob:
-    if isinstance(answer, IdempotencyConflict):
-        raise answer
-    return answer
 
 
 def _connection_of(transaction: SyncTransaction) -> Connection:
