@@ -11,23 +11,35 @@ from tasks.payload import Payload
 from workers.gateway.problems import Kind, problem_responses
 from workers.service import JobService
 
-__all__ = ["IdempotencyKey", "accept", "acceptance"]
+__all__ = ["IdempotencyKey", "accept", "acceptance", "accepted", "idempotency_header"]
 
-IdempotencyKey = Annotated[
-    str,
-    Header(
+
+def idempotency_header(description: str) -> Any:
+    """The header that names a request: 1 to 255 visible ASCII characters."""
+    return Header(
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
         pattern="^[!-~]+$",
-        description="Names this request, best a random UUID. Repeat the request with the same "
-        "key after a lost reply: the same job answers and nothing is done twice.",
+        description=description,
+    )
+
+
+IdempotencyKey = Annotated[
+    str,
+    idempotency_header(
+        "Names this request, best a random UUID. Repeat the request with the same key after a "
+        "lost reply: the same job answers and nothing is done twice."
     ),
 ]
 
 
-def acceptance() -> dict[int | str, dict[str, Any]]:
-    """The replies of a route that enqueues, in the form of FastAPI's ``responses``."""
+def acceptance(*more: Kind) -> dict[int | str, dict[str, Any]]:
+    """The replies of a route that enqueues, in the form of FastAPI's ``responses``.
+
+    Args:
+        more: Refusals of this route besides those of every route that enqueues.
+    """
     return {
         202: {
             "description": "Accepted: the job is stored and will run.",
@@ -45,7 +57,9 @@ def acceptance() -> dict[int | str, dict[str, Any]]:
                 },
             },
         },
-        **problem_responses(Kind.UNAUTHENTICATED, Kind.CONFLICT, Kind.INVALID, Kind.UNAVAILABLE),
+        **problem_responses(
+            Kind.UNAUTHENTICATED, Kind.CONFLICT, Kind.INVALID, *more, Kind.UNAVAILABLE
+        ),
     }
 
 
@@ -60,6 +74,11 @@ async def accept(
 ) -> EnqueuedJob:
     """Store a job and say where it can be read."""
     job = await service.enqueue_async(payload, backend=backend, idempotency_key=idempotency_key)
+    return accepted(job, request, response)
+
+
+def accepted(job: EnqueuedJob, request: Request, response: Response) -> EnqueuedJob:
+    """Say where a stored job can be read, to the caller and to the log."""
     request.state.job_id = job.id
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Idempotency-Result"] = "created" if job.created else "repeated"

@@ -12,13 +12,13 @@ from starlette.responses import JSONResponse
 from models.job_search import JobFilter
 from models.pii import Phone
 from models.states import State
+from workers.gateway.acceptance import IdempotencyKey
 from workers.gateway.authentication import Canceller, Replayer
 from workers.gateway.body import json_body
 from workers.gateway.job_search import Bench, Choice
 from workers.gateway.jobs import JobId, JobReference, Service
 from workers.gateway.openapi import json_request_body
 from workers.gateway.problems import Kind, Problem, not_found, problem_responses
-from workers.gateway.sms_codes import IdempotencyKey
 from workers.replays import Plan
 
 __all__ = ["ReasonText", "router"]

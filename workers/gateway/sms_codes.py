@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,27 +20,21 @@ from models.pii import Phone, VerificationCode
 from tasks.payload import Payload, UserId
 from tasks.sms_code import Scene, SmsCode
 from workers.codes import CodeGuess, CodeService
+from workers.gateway.acceptance import (
+    IdempotencyKey,
+    acceptance,
+    accepted,
+    idempotency_header,
+)
 from workers.gateway.authentication import Backend
 from workers.gateway.body import json_body
 from workers.gateway.jobs import JobReference
 from workers.gateway.openapi import json_request_body
 from workers.gateway.problems import Kind, problem_responses
 
-__all__ = ["IdempotencyKey", "router"]
+__all__ = ["router"]
 
 router = APIRouter(tags=["sms codes"])
-
-IdempotencyKey = Annotated[
-    str,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern="^[!-~]+$",
-        description="Names this request, best a random UUID. Repeat the request with the same "
-        "key after a lost reply: the same job answers and no second text is sent.",
-    ),
-]
 
 
 def _number(value: object) -> object:
@@ -109,27 +103,7 @@ Codes = Annotated[CodeService, Depends(_codes)]
     summary="Send one verification code by SMS",
     status_code=202,
     response_model=JobReference,
-    responses={
-        202: {
-            "description": "Accepted: the job is stored and will run.",
-            "headers": {
-                "Location": {
-                    "description": "Where the job can be read.",
-                    "required": True,
-                    "schema": {"type": "string", "pattern": "^/v1/jobs/[0-9a-f]{32}$"},
-                },
-                "Idempotency-Result": {
-                    "description": "`created`: this request made the job. "
-                    "`repeated`: the key was known, this is the job it made then.",
-                    "required": True,
-                    "schema": {"type": "string", "enum": ["created", "repeated"]},
-                },
-            },
-        },
-        **problem_responses(
-            Kind.UNAUTHENTICATED, Kind.CONFLICT, Kind.INVALID, Kind.WAIT, Kind.UNAVAILABLE
-        ),
-    },
+    responses=acceptance(Kind.WAIT),
     openapi_extra=json_request_body(SmsCodeRequest),
 )
 async def send_sms_code(
@@ -162,10 +136,7 @@ async def send_sms_code(
             idempotency_key=idempotency_key,
             client=asked.client,
         )
-    request.state.job_id = job.id
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Idempotency-Result"] = "created" if job.created else "repeated"
-    return job
+    return accepted(job, request, response)
 
 
 @router.post(
@@ -182,13 +153,9 @@ async def verify_sms_code(
     codes: Codes,
     idempotency_key: Annotated[
         str | None,
-        Header(
-            alias="Idempotency-Key",
-            min_length=1,
-            max_length=255,
-            pattern="^[!-~]+$",
-            description="Names this verification. Repeated with the same key after a lost reply, "
-            "the right code passes again; under another key it is `used`.",
+        idempotency_header(
+            "Names this verification. Repeated with the same key after a lost reply, the right "
+            "code passes again; under another key it is `used`."
         ),
     ] = None,
 ) -> Any:
