@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from integrations.admission import Reason, Refused
+from models.clock import BEIJING
 from models.disclosures import Demands
 from models.pii import IdNumber, Personal
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["demands_of"]
 
-_CHINA = dt.timezone(dt.timedelta(hours=8))
 _OF_AGE = 14
 """Below it a guardian must agree (PIPL 31; policy 七)."""
 
@@ -48,7 +48,7 @@ def demands_of(
     separate = policy.separate_consent(operation)
     if separate and not consent_ref:
         raise Refused(Reason.CONSENT_MISSING)
-    child = not duty and _holds_child(held, now.astimezone(_CHINA).date())
+    child = not duty and _holds_child(held, now.astimezone(BEIJING).date())
     if child and not guardian_ref:
         raise Refused(Reason.GUARDIAN_MISSING)
     return Demands(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-__all__ = ["Clock", "utc_now"]
+__all__ = ["BEIJING", "Clock", "utc_now"]
+
+BEIJING = dt.timezone(dt.timedelta(hours=8), "Asia/Shanghai")
+"""The time of all China, in which its law and its providers count days; it has no summer time."""
 
 Clock = Callable[[], dt.datetime]
 """Returns the present as an aware UTC datetime."""

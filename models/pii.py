@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from stdnum.cn import ric
 from stdnum.exceptions import ValidationError as StdnumError
 
+from models.clock import BEIJING
 from models.errors import InvalidValue
 
 __all__ = [
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 _OLDEST_AGE = 150
-_CHINA = dt.timezone(dt.timedelta(hours=8))
 
 
 class Personal:
@@ -231,7 +231,7 @@ class IdNumber(Personal):
             born = ric.get_birth_date(text)
         except StdnumError:
             raise InvalidValue("has an impossible birth date") from None
-        today = dt.datetime.now(_CHINA).date()
+        today = dt.datetime.now(BEIJING).date()
         if born > today or today.year - born.year > _OLDEST_AGE:
             raise InvalidValue("has an impossible birth date")
         return text

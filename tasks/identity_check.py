@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.clock import utc_now
+from models.clock import BEIJING, utc_now
 from models.errors import WaitError, ZjjError
 from models.pii import IdNumber, Phone, RealName
 from models.states import Event
@@ -101,14 +101,13 @@ GUARDIAN_CONSENT_REQUIRED = "guardian_consent_required"
 UNAVAILABLE = "unavailable"
 """Verdict of a check that ended without one."""
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _ADULT_ENOUGH = 14
 """Years; below, PIPL 31 and the policy's chapter 七 ask for a guardian."""
 _RETRY = RetryRule(attempts=2, base=1.0, cap=5)
 
 
 def _check(payload: IdentityCheck, attempt: Attempt, context: Context) -> Outcome:
-    today = utc_now().astimezone(_BEIJING).date()
+    today = utc_now().astimezone(BEIJING).date()
     if payload.id_number.age_on(today) < _ADULT_ENOUGH and payload.guardian_ref is None:
         return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints
 from sqlalchemy import Connection
 
+from models.clock import BEIJING
 from models.payments.mismatches import Mismatch, MismatchReason, raise_mismatch
 from models.payments.states import RefundState
 from models.states import Event
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PAYMENT_BILL", "BilledChannel", "PaymentBill", "compare"]
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _EDGE = dt.timedelta(minutes=5)
 """So close to midnight a payment may stand in the bill of either day."""
 
@@ -62,7 +62,7 @@ class _Differences:
 
 def _compare(payload: PaymentBill, attempt: Attempt, context: Context) -> Outcome:
     payments = context.payments
-    begin = dt.datetime.fromisoformat(payload.bill_date).replace(tzinfo=_BEIJING)
+    begin = dt.datetime.fromisoformat(payload.bill_date).replace(tzinfo=BEIJING)
     end = begin + dt.timedelta(days=1)
     provider = payments.of(payload.channel, payload.merchant)
     lines = asked(provider.bill, attempt, bill_date=payload.bill_date)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from models.clock import BEIJING
 from models.codes import OURS
 from models.pii import Phone, VerificationCode
 from models.states import Event
@@ -66,7 +67,6 @@ ROADS = (
 )
 
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 """Aliyun files texts under the days of this clock (QuerySendDetails, SendDate)."""
 _MIDNIGHT = dt.timedelta(minutes=2)
 """So close to it a text may stand under either day."""
@@ -74,7 +74,7 @@ _MIDNIGHT = dt.timedelta(minutes=2)
 
 def days_of(sent_at: dt.datetime) -> list[dt.date]:
     """The days under which Aliyun may have filed a text that was sent then."""
-    moment = sent_at.astimezone(_BEIJING)
+    moment = sent_at.astimezone(BEIJING)
     return sorted({(moment - _MIDNIGHT).date(), (moment + _MIDNIGHT).date()})
 
 

@@ -30,6 +30,7 @@ from integrations.payments import (
     NotificationKind,
     NotificationState,
 )
+from models.clock import BEIJING
 from models.errors import InvalidValue
 
 __all__ = ["ACCEPTED", "LARGEST_CALLBACK", "REFUSED", "UNAVAILABLE", "is_signed", "verify"]
@@ -47,7 +48,6 @@ _PAIR = re.compile(rb"([A-Za-z0-9_]{1,64})=((?:[^%&=]|%[0-9A-Fa-f]{2})*)")
 _CHARSETS = {b"utf-8": "utf-8", b"gbk": "gbk", b"gb2312": "gbk", b"gb18030": "gb18030"}
 _MOST_PAIRS = 128
 _WORD = re.compile(r"[!-~]{1,128}", re.ASCII)
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2})(?:\.\d{1,6})?", re.ASCII)
 
 
@@ -159,6 +159,6 @@ def _time(text: str | None) -> dt.datetime | None:
     if match is None:
         _malformed()
     try:
-        return dt.datetime.fromisoformat(match[1]).replace(tzinfo=_BEIJING)
+        return dt.datetime.fromisoformat(match[1]).replace(tzinfo=BEIJING)
     except ValueError:
         _malformed()

@@ -16,7 +16,7 @@ from integrations.alipay import codes
 from integrations.alipay.signing import is_own, signer
 from integrations.money import fen_of
 from integrations.payments import BillLine, OrderAnswer, OrderState, RefundAnswer
-from models.clock import utc_now
+from models.clock import BEIJING, utc_now
 from models.errors import InvalidValue, RetryError, UnknownOutcomeError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Alipay"]
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _STATES: Mapping[str, OrderState] = {
     "WAIT_BUYER_PAY": "open",
     "TRADE_SUCCESS": "paid",
@@ -239,7 +238,7 @@ def _time(text: object) -> dt.datetime | None:
         moment = dt.datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
-    return moment and moment.replace(tzinfo=_BEIJING)
+    return moment and moment.replace(tzinfo=BEIJING)
 
 
 def _another_answer() -> RetryError:

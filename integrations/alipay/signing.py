@@ -7,7 +7,6 @@ Pure but for the default of :func:`signer`. Rules: Alipay's document "Sign and v
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from integrations.alipay.notify import is_signed
-from models.clock import utc_now
+from models.clock import BEIJING, utc_now
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["canonical", "is_own", "signer"]
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _DECODER = json.JSONDecoder()
 _BESIDE = frozenset({"sign", "alipay_cert_sn"})
 
@@ -48,7 +46,7 @@ def signer(credentials: AlipayCredentials, *, clock: Clock = utc_now) -> Signer:
     """
 
     def sign(request: UnsignedRequest) -> Mapping[str, str]:
-        timestamp = clock().astimezone(_BEIJING).strftime("%Y-%m-%d %H:%M:%S")
+        timestamp = clock().astimezone(BEIJING).strftime("%Y-%m-%d %H:%M:%S")
         pairs = [*parse_qsl(request.query), *parse_qsl(request.body.decode())]
         text = canonical({**dict(pairs), "timestamp": timestamp})
         signature = credentials.private_key.sign(text.encode(), PKCS1v15(), SHA256())

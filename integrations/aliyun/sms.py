@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from integrations.reply import Reply
     from models.attempts import Attempt
 
-__all__ = ["BEIJING", "AliyunSms", "Delivery", "DeliveryState", "check_configured"]
+__all__ = ["AliyunSms", "Delivery", "DeliveryState", "check_configured"]
 
-BEIJING = dt.timezone(dt.timedelta(hours=8), "Asia/Shanghai")
 """Aliyun counts days by this clock."""
 
 _PAGE_SIZE = 50
@@ -146,7 +145,7 @@ class AliyunSms:
         Args:
             attempt: Holds ``phone``.
             reference: Of the text; default: the attempt's own.
-            sent_on: The day in Beijing (:data:`BEIJING`) on which it was sent, at most 30 days
+            sent_on: The day in Beijing on which it was sent, at most 30 days
                 ago. A text sent around midnight there may stand under either day.
 
         Raises:

@@ -27,7 +27,8 @@ from integrations.alipay.signing import canonical
 from integrations.money import fen_of, yuan_of
 from integrations.sandbox.exchange import Answer, Call
 from integrations.sandbox.merchants import ALIPAY_APP, SELLER, TillKeys, till_keys
-from integrations.sandbox.till import BEIJING, OrderBook, RefundRefused
+from integrations.sandbox.till import OrderBook, RefundRefused
+from models.clock import BEIJING
 from models.errors import InvalidValue
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from integrations.sandbox.acs3 import Refusal
 from integrations.sandbox.frequency import Frequency, Limit
 from integrations.sandbox.receipts import ReceiptPusher
 from integrations.sandbox.rpc import RpcProvider, need
+from models.clock import BEIJING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AliyunSmsProvider", "number_in", "variables_in"]
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _DAYS_KEPT = 30
 _NUMBER = re.compile(r"(?:\+86|0086|86)?(1[3-9][0-9]{9})")
 _TIME = "%Y-%m-%d %H:%M:%S"
@@ -177,7 +177,7 @@ class AliyunSmsProvider(RpcProvider):
         del undelivered
         need(given, "PhoneNumber", "SendDate", "PageSize", "CurrentPage")
         number = number_in(given["PhoneNumber"])
-        now = dt.datetime.fromtimestamp(self._clock(), _BEIJING)
+        now = dt.datetime.fromtimestamp(self._clock(), BEIJING)
         try:
             day = dt.datetime.strptime(given["SendDate"], "%Y%m%d").date()  # noqa: DTZ007  # a date
             size, page = int(given["PageSize"]), int(given["CurrentPage"])
@@ -188,7 +188,7 @@ class AliyunSmsProvider(RpcProvider):
         found = [
             message
             for message in reversed(self._messages.get(number, []))
-            if dt.datetime.fromtimestamp(message.at, _BEIJING).date() == day
+            if dt.datetime.fromtimestamp(message.at, BEIJING).date() == day
             and given.get("BizId") in {None, "", message.biz_id}
         ]
         shown = found[(page - 1) * size : page * size]
@@ -199,7 +199,7 @@ class AliyunSmsProvider(RpcProvider):
 
     def _receipt(self, message: _Message) -> dict[str, Any]:
         """The same, as it is pushed."""
-        sent = dt.datetime.fromtimestamp(message.at, _BEIJING)
+        sent = dt.datetime.fromtimestamp(message.at, BEIJING)
         reported = sent + dt.timedelta(seconds=self.delivery_seconds)
         return {
             "phone_number": message.number,
@@ -215,7 +215,7 @@ class AliyunSmsProvider(RpcProvider):
 
     def _detail(self, message: _Message) -> dict[str, Any]:
         """What the provider tells of one text: 1 on its way, 2 failed, 3 received."""
-        sent = dt.datetime.fromtimestamp(message.at, _BEIJING)
+        sent = dt.datetime.fromtimestamp(message.at, BEIJING)
         arrives = message.at + self.delivery_seconds
         detail: dict[str, Any] = {
             "PhoneNum": message.number,
@@ -228,7 +228,7 @@ class AliyunSmsProvider(RpcProvider):
         if self._clock() >= arrives:
             detail["SendStatus"] = 2 if message.undelivered else 3
             detail["ErrCode"] = message.undelivered or "DELIVERED"
-            detail["ReceiveDate"] = dt.datetime.fromtimestamp(arrives, _BEIJING).strftime(_TIME)
+            detail["ReceiveDate"] = dt.datetime.fromtimestamp(arrives, BEIJING).strftime(_TIME)
         return detail
 
 

@@ -40,9 +40,9 @@ from integrations.money import yuan_of
 from integrations.payments import Channel
 from integrations.sandbox.alipay import moment
 from integrations.sandbox.merchants import ALIPAY_APP, APPID, MCHID, SELLER, till_keys
-from integrations.sandbox.till import BEIJING
 from integrations.sandbox.wechat_pay import sign_message
 from integrations.wechat_pay.v2 import Algorithm, signature
+from models.clock import BEIJING
 
 if TYPE_CHECKING:
     from integrations.sandbox.alipay import AlipayProvider

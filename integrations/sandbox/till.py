@@ -8,12 +8,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from models.clock import BEIJING
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["BEIJING", "Order", "OrderBook", "Refund", "RefundRefused", "RefundResult"]
+__all__ = ["Order", "OrderBook", "Refund", "RefundRefused", "RefundResult"]
 
-BEIJING = dt.timezone(dt.timedelta(hours=8))
 
 RefundResult = Literal["processing", "refunded", "closed", "failed"]
 

@@ -30,8 +30,9 @@ from integrations.flat_xml import Entangled, flat_xml
 from integrations.money import yuan_of
 from integrations.sandbox.exchange import Answer, Call
 from integrations.sandbox.merchants import APPID, MCHID, TillKeys, till_keys
-from integrations.sandbox.till import BEIJING, OrderBook, RefundRefused
+from integrations.sandbox.till import OrderBook, RefundRefused
 from integrations.wechat_pay.v2 import Algorithm, is_signed, signature
+from models.clock import BEIJING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -31,6 +31,7 @@ from integrations.payments import (
     Notification,
     NotificationState,
 )
+from models.clock import BEIJING
 
 if TYPE_CHECKING:
     from integrations.gate import Signer, UnsignedRequest
@@ -54,7 +55,6 @@ Algorithm = Literal["MD5", "HMAC-SHA256"]
 LARGEST_CALLBACK = 64 * 1024
 """Bytes; the largest real callback is a tenth of it."""
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _WORD = re.compile(r"[!-~]{1,128}", re.ASCII)
 _FEN = re.compile(r"[0-9]{1,13}", re.ASCII)
 
@@ -224,6 +224,6 @@ def _time(text: str | None, form: str) -> dt.datetime | None:
     if not text:
         return None
     try:
-        return dt.datetime.strptime(text, form).replace(tzinfo=_BEIJING)
+        return dt.datetime.strptime(text, form).replace(tzinfo=BEIJING)
     except ValueError:
         _malformed()

@@ -26,6 +26,7 @@ from models.accounts import (
     touched_by_leak,
     traffic,
 )
+from models.clock import BEIJING
 from models.database import open_database
 from models.disclosures import Verdict
 from models.errors import DatabaseUnavailable, InvalidValue, NotFound
@@ -56,7 +57,6 @@ ledger = typer.Typer(
 app.add_typer(ledger, name="ledger")
 add_commands(app)
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8), "Asia/Shanghai")
 
 _AsJson = Annotated[bool, typer.Option("--json", help=t("Print JSON.", "输出 JSON。"))]
 
@@ -325,7 +325,7 @@ def _instant(text: str, option: str, *, whole_day: bool = False) -> dt.datetime:
             t(f"{option} takes 2026-11-01 or 2026-11-01T09:30", f"{option} 的格式为 2026-11-01")
         ) from None
     if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=_BEIJING)
+        instant = instant.replace(tzinfo=BEIJING)
     if whole_day and len(text) == len("2026-11-01"):
         instant += dt.timedelta(days=1)
     return instant.astimezone(dt.UTC)
@@ -359,7 +359,7 @@ def _table(policy: Policy, found: list[Disclosed]) -> Table:
         recipient = policy.recipients.get(item.recipient)
         purpose = policy.purposes.get(item.purpose)
         table.add_row(
-            f"{item.at.astimezone(_BEIJING):%Y-%m-%d %H:%M:%S}",
+            f"{item.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S}",
             f"{recipient.company} {recipient.product}" if recipient else item.recipient,
             ", ".join(_category(policy, key) for key in item.categories),
             purpose.title if purpose else item.purpose,

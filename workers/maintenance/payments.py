@@ -6,7 +6,7 @@ import datetime as dt
 
 from sqlalchemy import Engine
 
-from models.clock import Clock, utc_now
+from models.clock import BEIJING, Clock, utc_now
 from models.database import writing
 from models.jobs import EnqueuedJob, NewJob, insert_jobs
 from models.payments.asking import any_to_ask, take_to_ask
@@ -19,7 +19,6 @@ from workers.merchants import Merchants
 
 __all__ = ["Bills", "PaymentAsker"]
 
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _WRITTEN_AT = 10
 """Hour in Beijing; by then both providers have written the bill of the day before."""
 
@@ -99,7 +98,7 @@ class Bills:
 
     def round(self) -> int:
         """Have yesterday's bills compared, if they are written."""
-        here = self._clock().astimezone(_BEIJING)
+        here = self._clock().astimezone(BEIJING)
         yesterday = here.date() - dt.timedelta(days=1)
         if here.hour < _WRITTEN_AT or self._done == yesterday:
             return 0

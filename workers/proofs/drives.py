@@ -17,7 +17,6 @@ from integrations.alipay.signing import signer as alipay_signer
 from integrations.aliyun import AliyunCredentials, AliyunIdentity, AliyunSms, AliyunSmsAuth
 from integrations.aliyun.number_auth import AliyunNumberAuth
 from integrations.aliyun.signing import signer
-from integrations.aliyun.sms import BEIJING
 from integrations.backend import BackendWebhooks
 from integrations.backend.signature import signer as webhook_signer
 from integrations.destinations import OwnHosts
@@ -44,7 +43,7 @@ from integrations.wechat_pay.pay_v2 import WechatPayV2
 from integrations.wechat_pay.v2 import signer as wechat_pay_v2_signer
 from integrations.wechat_pay.v3 import signer as wechat_pay_signer
 from models.attempts import Attempt
-from models.clock import utc_now
+from models.clock import BEIJING, utc_now
 from models.errors import RetryError
 from models.states import State
 from models.webhooks import OpenEndpoint, SigningKey

@@ -14,9 +14,9 @@ from integrations.payments import BillLine, OrderAnswer, RefundAnswer
 from integrations.policy import Policy
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.merchants import alipay_credentials
-from integrations.sandbox.till import BEIJING
 from integrations.sandbox.tills import Tills
 from models.attempts import Attempt
+from models.clock import BEIJING
 from models.errors import DeniedError, GiveUpError, RetryError, UnknownOutcomeError, ZjjError
 from workers.proofs.lab import Lab, make_attempt
 

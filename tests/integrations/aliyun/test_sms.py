@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from integrations.aliyun import AliyunCredentials, AliyunSms, Delivery, DeliveryState
-from integrations.aliyun.sms import BEIJING
 from integrations.gate import Gate, Timeouts
 from integrations.policy import Policy, load_policy
 from integrations.sandbox import SCENE_TEMPLATES
 from integrations.sandbox.server import SandboxServer
 from models.attempts import Attempt
+from models.clock import BEIJING
 from models.disclosures import Disclosure, SendResult
 from models.errors import (
     ConfigurationError,

@@ -11,12 +11,12 @@ from integrations.payments import BillLine, OrderAnswer, RefundAnswer
 from integrations.policy import Policy
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.merchants import wechat_pay_credentials, wechat_pay_v2_credentials
-from integrations.sandbox.till import BEIJING
 from integrations.sandbox.tills import Tills
 from integrations.wechat_pay.codes import REMEDIES
 from integrations.wechat_pay.pay import WechatPay
 from integrations.wechat_pay.pay_v2 import WechatPayV2
 from models.attempts import Attempt
+from models.clock import BEIJING
 from models.errors import (
     ConfigurationError,
     DeniedError,
