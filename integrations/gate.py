@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from integrations._wire import Answer, Lost, Timeouts, Unsent, Wire
 from integrations.admission import Admitted, FinalRequest, Held, Reason, Refused, admit
@@ -44,13 +44,13 @@ from models.pii import Personal, reveal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from integrations.minimize import MinimizedRequest
     from integrations.policy import Operation, OutboundField, Policy
     from models.attempts import Attempt
 
-__all__ = ["Gate", "Precondition", "Signer", "Timeouts", "UnsignedRequest", "Verifier"]
+__all__ = ["Gate", "Signer", "Timeouts", "UnsignedRequest", "Verifier"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,13 +81,6 @@ and keeps nothing."""
 _NOTHING = Demands()
 
 
-class Precondition(Protocol):
-    """A rule about the attempt that must hold before anything is built."""
-
-    def __call__(self, operation: Operation, attempt: Attempt, now: dt.datetime) -> str | None:
-        """A static reason to refuse, or None."""
-
-
 class Gate:
     """Lets requests out that the policy describes, and writes down each one.
 
@@ -100,7 +93,6 @@ class Gate:
         dial: Host to loopback address, for the provider sandbox.
         environment: ``production`` refuses ``dial``.
         timeouts: See there.
-        preconditions: Rules beyond the gate's own.
         own_hosts: Where requests may go whose address the policy leaves to the deployment.
 
     Raises:
@@ -117,7 +109,6 @@ class Gate:
         dial: Mapping[str, str] | None = None,
         environment: str = "development",
         timeouts: Timeouts | None = None,
-        preconditions: Sequence[Precondition] = (),
         own_hosts: OwnHosts | None = None,
     ) -> None:
         dial = dial or {}
@@ -134,7 +125,6 @@ class Gate:
         self._clock = clock
         self._own_hosts = own_hosts
         self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts(), guarded=own_hosts.guarded)
-        self._preconditions = preconditions
 
     @property
     def policy(self) -> Policy:
@@ -225,9 +215,6 @@ class Gate:
             raise Refused(Reason.POLICY_VERSION)
         if attempt.expires_at is not None and now >= attempt.expires_at:
             raise Refused(Reason.EXPIRED)
-        for precondition in self._preconditions:
-            if reason := precondition(operation, attempt, now):
-                raise Refused(reason)
         return demands_of(
             self._policy,
             operation,
@@ -373,6 +360,7 @@ class Gate:
             stripped=request.stripped,
             subject=attempt.subject,
             consent_ref=attempt.consent_ref,
+            guardian_ref=attempt.guardian_ref,
             verdict=Verdict.ADMITTED,
             reason=None,
             at=now,

@@ -46,6 +46,7 @@ class Disclosed:
     categories: tuple[str, ...]
     stripped: tuple[str, ...]
     consent_ref: str | None
+    guardian_ref: str | None
     verdict: Verdict
     reason: str | None
     result: SendResult | None
@@ -195,6 +196,7 @@ def _disclosed(rows: Iterable[RowMapping]) -> Disclosed:
         categories=tuple(first["categories"]),
         stripped=tuple(first["stripped"]),
         consent_ref=first["consent_ref"],
+        guardian_ref=first["guardian_ref"],
         verdict=Verdict(first["verdict"]),
         reason=first["reason"],
         result=next((result for result in _CERTAINTY if result in found), None),

@@ -145,7 +145,14 @@ def withdraw_consent(
 
 
 def restrict(connection: Connection, restriction: Restriction) -> Restriction:
-    """Restrict a person, once for each backend; returns the restriction as it stands."""
+    """Restrict a person, once for each backend; returns the restriction as it stands.
+
+    It begins its transaction: disclosures being recorded are waited for, and those that are recorded
+    once it has ended see it. What was recorded before may still be on its way out.
+    """
+    if connection.dialect.name == "postgresql":
+        # Against the row locks of nobody_restricted, not against those who only read.
+        connection.exec_driver_sql("LOCK TABLE restrictions IN EXCLUSIVE MODE")
     connection.execute(
         insert_into(connection.dialect.name, restrictions)
         .values(**asdict(restriction))
@@ -198,12 +205,20 @@ def _restrictions(connection: Connection, *where: ColumnElement[bool]) -> list[R
 
 
 def nobody_restricted(job_id: ColumnElement[Any], subject: ColumnElement[Any]) -> Any:
-    """Nobody whom a job is about is restricted, as a condition of a statement about it."""
-    in_force = restrictions.c.lifted_at.is_(None)
-    return ~(
-        exists().where(restrictions.c.person == subject, in_force)
-        | exists().where(
-            job_people.c.job_id == job_id, restrictions.c.person == job_people.c.person, in_force
+    """Nobody whom a job is about is restricted, as a condition of a statement about it.
+
+    The statement's transaction and :func:`restrict` exclude each other: PostgreSQL takes the locks
+    of a statement's tables before the snapshot that it sees.
+    """
+    in_force = select(restrictions.c.id).where(restrictions.c.lifted_at.is_(None))
+    as_subject = in_force.where(restrictions.c.person == subject)
+    as_other = in_force.join(job_people, restrictions.c.person == job_people.c.person).where(
+        job_people.c.job_id == job_id
+    )
+    return ~or_(
+        *(
+            named.with_for_update(read=True, key_share=True, of=restrictions).exists()
+            for named in (as_subject, as_other)
         )
     )
 

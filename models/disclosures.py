@@ -84,6 +84,7 @@ class Disclosure:
     reason: str | None
     """Why it was denied: a static code, with the name of the offending field."""
     at: dt.datetime
+    guardian_ref: str | None = None
     demands: Demands = Demands()
 
 

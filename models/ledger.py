@@ -42,6 +42,9 @@ _GENESIS = "0" * 64
 _CHAINED = (disclosures, disclosure_results)
 _PAGE = 1000
 _CHAIN = ("writer", "seq", "mac")
+# Columns younger than the first rows. Empty they are no part of what the MAC covers, so that rows
+# verify that were written before; filled or emptied later they change it like any other.
+_YOUNGER = ("guardian_ref",)
 
 
 class LedgerWriter:
@@ -116,7 +119,7 @@ class LedgerWriter:
         seq, mac, rows = growth.seq, growth.mac, []
         for row, aside in zip(contents, asides, strict=False):
             seq += 1
-            mac = _mac(self._key, mac, self._writer, seq, row)
+            mac = _row_mac(self._key, mac, self._writer, seq, row)
             rows.append(row | {"writer": self._writer, "seq": seq, "mac": mac} | aside)
         if batch.execute(transaction.connection, rows) < len(rows):
             return False
@@ -262,7 +265,7 @@ def _verify_chain(
             return Fault(writer, seq, "removed")
         # The names are a subclass of str, which orjson does not take for a key.
         content = {str(name): row[name] for name in row if name not in _CHAIN}
-        mac = _mac(key, mac, writer, seq, content)
+        mac = _row_mac(key, mac, writer, seq, content)
         if not hmac.compare_digest(mac, row["mac"]):
             return Fault(writer, seq, "altered")
         if seq == last:
@@ -272,6 +275,12 @@ def _verify_chain(
     if not hmac.compare_digest(end, head):
         return Fault(writer, last, "altered")
     return None
+
+
+def _row_mac(key: bytes, previous: str, writer: str, seq: int, row: dict[str, Any]) -> str:
+    absent = {name for name in _YOUNGER if row.get(name) is None}
+    content = {name: row[name] for name in row if name not in absent}
+    return _mac(key, previous, writer, seq, content)
 
 
 def _mac(key: bytes, previous: str, writer: str, seq: int, content: object) -> str:
@@ -310,6 +319,7 @@ def _disclosure_row(item: Disclosure) -> dict[str, Any]:
         "stripped": item.stripped,
         "subject": item.subject,
         "consent_ref": item.consent_ref,
+        "guardian_ref": item.guardian_ref,
         "verdict": item.verdict,
         "reason": clipped(item.reason),
         "at": item.at,

@@ -218,6 +218,7 @@ disclosures = Table(
     Column("writer", _Id, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("mac", _Digest, nullable=False),
+    Column("guardian_ref", String(128)),
     UniqueConstraint("writer", "seq"),
     Index("ix_disclosures_recipient_at", "recipient", "at"),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from models.consents import (
     Consent,
@@ -23,10 +24,10 @@ from models.consents import (
 from models.database import writing
 from models.disclosures import Demands, Disclosure, Verdict, Withheld
 from models.errors import ClaimLost, IdempotencyConflict
-from models.group_commit import GroupCommit, WriteApart
+from models.group_commit import GroupCommit, Transaction, WriteApart
 from models.identifiers import new_id
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
-from models.tables import consents, disclosures
+from models.tables import consents, disclosures, restrictions
 from tests.models.rows import KEY, NOW, SECOND, a_disclosure, all_rows, change_job, claim_new, write
 
 PHONE, USER, SOMEBODY = "5" * 64, "6" * 64, "7" * 64
@@ -55,16 +56,19 @@ def _withdraw(engine: Engine, ref: str = "agreed-1", backend: str = "shop") -> C
         return withdraw_consent(connection, backend, ref, now=NOW)
 
 
-def _restrict(engine: Engine, person: str = PHONE, backend: str = "shop") -> Restriction:
-    wanted = Restriction(
+def _restriction(person: str = PHONE, backend: str = "shop") -> Restriction:
+    return Restriction(
         id=new_id(),
         backend=backend,
         person=person,
         reason=RestrictionReason.OBJECTION,
         since=NOW,
     )
+
+
+def _restrict(engine: Engine, person: str = PHONE, backend: str = "shop") -> Restriction:
     with writing(engine) as connection:
-        return restrict(connection, wanted)
+        return restrict(connection, _restriction(person, backend))
 
 
 def _wanted(
@@ -253,6 +257,49 @@ def test_a_lost_claim_is_not_taken_for_a_restriction(engine: Engine, ledger: Led
 
     (answer,) = write(engine, ledger.write_disclosures, wanted)
     assert isinstance(answer, ClaimLost)
+
+
+@pytest.mark.parametrize("people", [(), (USER,)], ids=["subject", "somebody else of the job"])
+def test_a_restriction_waits_for_what_is_being_recorded_and_stops_what_comes_after(
+    engine: Engine, ledger: LedgerWriter, people: tuple[str, ...]
+) -> None:
+    before, after = (_wanted(engine, Demands(), people) for _ in range(2))
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine) as connection:
+            transaction = Transaction(connection)
+            assert ledger.write_disclosures(transaction, [before]) == [None]
+            restricting = pool.submit(_restrict, engine, *(people or (PHONE,)))
+            with pytest.raises(TimeoutError):
+                restricting.result(timeout=0.2)
+            transaction.finish()
+        transaction.committed()
+        restricting.result(timeout=5)
+
+    assert _reason(engine, ledger, after) == "subject_restricted"
+
+
+def test_what_is_recorded_while_a_restriction_is_made_waits_for_it_and_sees_it(
+    engine: Engine, ledger: LedgerWriter, commits: GroupCommit
+) -> None:
+    record = SqlLedger(commits, ledger).record
+    for _ in range(10):  # as often as makes the driver keep the statement's plan
+        record(_wanted(engine, Demands()))
+    disclosure = _wanted(engine, Demands())
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine) as connection:
+            restrict(connection, _restriction())
+            recording = pool.submit(record, disclosure)
+            with pytest.raises(TimeoutError):
+                recording.result(timeout=0.2)
+        with pytest.raises(Withheld) as withheld:
+            recording.result(timeout=5)
+    assert withheld.value.code == "subject_restricted"
+
+
+def test_a_restriction_does_not_wait_for_somebody_who_reads(postgres: Engine) -> None:
+    with postgres.connect() as reading:
+        reading.execute(select(restrictions)).all()
+        _restrict(postgres)
 
 
 def test_a_person_is_restricted_once_by_each_backend(engine: Engine) -> None:

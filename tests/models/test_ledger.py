@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Table, delete, select, update
+from sqlalchemy import Engine, Table, delete, insert, select, update
 
 from models.claims import Claim
 from models.database import writing
@@ -54,7 +54,7 @@ def _fill(engine: Engine, ledger: LedgerWriter, sends: int = 5) -> list[Disclosu
 def test_a_disclosure_is_durable_when_record_returns(
     engine: Engine, another_engine: Callable[[], Engine], ledger: LedgerWriter, commits: GroupCommit
 ) -> None:
-    disclosure = a_disclosure(claim_new(engine), consent_ref="consent-1")
+    disclosure = a_disclosure(claim_new(engine), consent_ref="agreed-1", guardian_ref="parent-1")
     SqlLedger(commits, ledger).record(disclosure)
     (row,) = all_rows(another_engine(), disclosures)
     stored = row._asdict()
@@ -139,6 +139,57 @@ def test_two_rows_that_changed_places_are_found(
             connection.execute(update(table).where(table.c.seq == source).values(seq=target))
     (fault,) = _faults(engine)
     assert (fault.seq, fault.what) == (first, "altered")
+
+
+def _row_of_an_earlier_version(engine: Engine) -> None:
+    """A chain of one row, as it was written before disclosures named guardians' consents."""
+    mac = "8c57315655fb5758ddc865f081ff34ed447df656b0f09e78855cb6fd66372dc6"
+    head = "25794090b54739ea25543cebee06576e28250e1bfb1eafa51b018bc7960793f9"
+    chain = {"writer": "a" * 32, "seq": 1}
+    row = {
+        "id": "1" * 32,
+        "job_id": "2" * 32,
+        "kind": "sms_code",
+        "attempt": 1,
+        "fence": 1,
+        "operation": "aliyun.sms.send",
+        "recipient": "aliyun_sms",
+        "host": "dysmsapi.aliyuncs.com",
+        "purpose": "verify_phone",
+        "clauses": ["一(1)1"],
+        "policy_version": "2023-01-01",
+        "categories": ["user.contact.phone_number"],
+        "stripped": ["user"],
+        "subject": "5" * 64,
+        "consent_ref": "agreed-1",
+        "verdict": "admitted",
+        "reason": None,
+        "at": NOW,
+    }
+    with writing(engine) as connection:
+        connection.execute(insert(disclosures).values(**row, **chain, mac=mac))
+        connection.execute(insert(ledger_heads).values(**chain, mac=head, updated_at=NOW))
+
+
+def test_rows_of_an_earlier_version_verify(engine: Engine) -> None:
+    _row_of_an_earlier_version(engine)
+    assert _faults(engine) == []
+
+    with writing(engine) as connection:
+        connection.execute(update(disclosures).values(guardian_ref="parent-1"))
+    assert [(fault.seq, fault.what) for fault in _faults(engine)] == [(1, "altered")]
+
+
+def test_a_guardian_who_was_taken_out_of_the_record_is_missed(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    disclosure = a_disclosure(claim_new(engine), guardian_ref="parent-1")
+    write(engine, ledger.write_disclosures, disclosure)
+    assert _faults(engine) == []
+
+    with writing(engine) as connection:
+        connection.execute(update(disclosures).values(guardian_ref=None))
+    assert [(fault.seq, fault.what) for fault in _faults(engine)] == [(1, "altered")]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 8, 9])

@@ -61,9 +61,27 @@ TESTS: dict[str, tuple[str, ...]] = {
     "integrations.egress_guard": (f"{GATE}/test_egress_guard.py",),
     "integrations.consents": (f"{GATE}/test_consents.py",),
     "models.consents": ("tests/models/test_consents.py", "-k", "sqlite or day_of_the_text"),
-    "integrations.policy._entries": (POLICY, f"{GATE}/test_minimize.py"),
-    "integrations.policy._contradictions": (POLICY,),
-    "integrations.policy._widening": (POLICY,),
+    "integrations.destinations": (
+        "tests/integrations/test_destinations.py",
+        f"{GATE}/test_own_hosts.py",
+    ),
+    "integrations.public_addresses": ("tests/integrations/test_public_addresses.py",),
+    "integrations.policy._entries": (
+        f"{POLICY}/test_published_policy.py",
+        f"{POLICY}/test_loading.py",
+        f"{POLICY}/test_widening.py",
+        f"{GATE}/test_minimize.py",
+    ),
+    "integrations.policy._contradictions": (
+        f"{POLICY}/test_published_policy.py",
+        f"{POLICY}/test_loading.py",
+    ),
+    "integrations.policy._widening": (f"{POLICY}/test_widening.py",),
+    "integrations.policy._loading": (
+        f"{POLICY}/test_loading.py",
+        f"{POLICY}/test_published_policy.py",
+    ),
+    "integrations.policy._lines": (f"{POLICY}/test_loading.py",),
 }
 EVERYTHING = (GATE, POLICY, "tests/privacy/test_proofs.py")
 SECONDS = 90

@@ -178,21 +178,6 @@ def test_what_never_expires_is_sent(
     assert len(server.requests) == 1
 
 
-def test_a_further_precondition_can_deny(
-    policy: Policy,
-    operation: Operation,
-    attempt: Attempt,
-    server: RecordingServer,
-    ledger: MemoryLedger,
-) -> None:
-    gate = make_gate(
-        policy, ledger, server.url, preconditions=[lambda _o, _a, _n: "subject_restricted"]
-    )
-
-    assert "subject_restricted" in _denied(gate, operation, attempt, server).message
-    assert ledger.rows[0].reason == "subject_restricted"
-
-
 def test_what_is_answered_from_memory_is_held_to_the_same_preconditions(
     gate: Gate, operation: Operation, policy: Policy, server: RecordingServer, ledger: MemoryLedger
 ) -> None:
