@@ -181,11 +181,10 @@ def plan_by_key(connection: Connection) -> None:
 
 @contextmanager
 def writing_on(connection: Connection, *, synced: bool) -> Iterator[None]:
-    """A transaction of a connection that writes, and whether its commit waits for the disk."""
-    if connection.dialect.name == "sqlite":
-        # Not within a transaction, and without beginning one.
-        raw: Any = connection.connection.dbapi_connection
-        raw.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+    """A transaction of a connection that writes, and whether PostgreSQL's commit waits for the disk.
+
+    For SQLite that is a matter of :mod:`models.commit_log`.
+    """
     with connection.begin():
         if not synced and connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
+from models.commit_log import CommitLog, open_log
 from models.database import WRITES, plan_by_key, writing_on
 from models.errors import DatabaseUnavailable, ZjjError
 
@@ -118,6 +120,7 @@ class GroupCommit:
         self._on_doubt = on_doubt
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._connection: Connection | None = None
+        self._log: CommitLog | None = None
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -176,8 +179,16 @@ class GroupCommit:
                 for entry in batch:
                     self._settle([entry])
         else:
-            for entry in batch:
+            self._answer(batch)
+
+    def _answer(self, batch: list[_Entry]) -> None:
+        """Tell everybody as soon as what they wrote is as safe as it must be."""
+        waiting = [e for e in batch if self._log is not None and e.write not in _losable]
+        for entry in batch:
+            if entry not in waiting:
                 entry.resolve()
+        if waiting and self._log is not None:
+            self._log.when_synced(partial(_resolve_synced, waiting))
 
     def _write_reconnecting(self, batch: list[_Entry]) -> None:
         in_doubt = False
@@ -216,11 +227,16 @@ class GroupCommit:
 
     def _connect(self) -> Connection:
         if self._connection is None:
-            self._connection = self._engine.connect().execution_options(**WRITES)
-            plan_by_key(self._connection)
+            connection = self._engine.connect().execution_options(**WRITES)
+            plan_by_key(connection)
+            self._log = open_log(connection)
+            self._connection = connection
         return self._connection
 
     def _disconnect(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()  # before the connection, with which the file may go
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -244,6 +260,18 @@ class _Entry:
             self.future.set_exception(self.result)
         else:
             self.future.set_result(self.result)
+
+
+def _resolve_synced(entries: list[_Entry], failure: Exception | None) -> None:
+    for entry in entries:
+        if failure is None:
+            entry.resolve()
+        else:
+            entry.future.set_exception(
+                DatabaseUnavailable(
+                    f"the disk did not take the write ({type(failure).__name__})", code=IN_DOUBT
+                )
+            )
 
 
 def _by_write(batch: list[_Entry]) -> list[tuple[Write[Any, Any], list[_Entry]]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from models.claims import ClaimRequest, write_claims
+from models.commit_log import CommitLog
 from models.database import migrate, open_database, writing
 from models.errors import ClaimLost, DatabaseUnavailable, InvalidValue, ZjjError
 from models.group_commit import IN_DOUBT, GroupCommit, Transaction, WriteApart, may_be_lost
@@ -630,29 +633,151 @@ def test_each_waiter_gets_an_error_of_its_own(sqlite: Engine) -> None:
     assert len(errors) == 5
 
 
-def _synced(transaction: Transaction, items: Sequence[None]) -> list[bool]:
-    """Whether the commit of this transaction waits for the disk."""
-    if transaction.connection.dialect.name == "sqlite":
-        told = transaction.connection.exec_driver_sql("PRAGMA synchronous").scalar()
-        return [told == 2] * len(items)
-    told = transaction.connection.exec_driver_sql("SHOW synchronous_commit").scalar()
-    return [told == "on"] * len(items)
+# The disk.
+
+
+class _Disk:
+    """The disk under SQLite, which takes its time, and may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._sync = os.fdatasync
+        self.ready = threading.Event()
+        self.ready.set()
+        self.syncs = 0
+        self.fails = False
+        monkeypatch.setattr("models.commit_log._sync_data", self._sync_data)
+
+    def _sync_data(self, file: int) -> None:
+        assert self.ready.wait(5)
+        self.syncs += 1
+        if self.fails:
+            raise OSError(errno.EIO, "a disk fails")
+        self._sync(file)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> _Disk:
+    return _Disk(monkeypatch)
+
+
+@pytest.fixture
+def commits_on_sqlite(disk: _Disk, sqlite: Engine) -> Iterator[GroupCommit]:
+    del disk
+    commits = GroupCommit(sqlite)
+    yield commits
+    commits.close()
+
+
+def _count(transaction: Transaction, items: Sequence[None]) -> list[int]:
+    counted = transaction.connection.execute(text("SELECT count(*) FROM jobs")).scalar_one()
+    return [counted] * len(items)
+
+
+def test_nobody_is_answered_before_the_disk_has_what_he_wrote(
+    sqlite: Engine, disk: _Disk, commits_on_sqlite: GroupCommit
+) -> None:
+    disk.ready.clear()
+    answer = commits_on_sqlite.submit(write_jobs, a_job())
+    with pytest.raises(TimeoutError):
+        answer.result(0.05)
+    assert len(all_rows(sqlite, jobs)) == 1, "committed, and seen by others"
+    disk.ready.set()
+    answer.result(5)
+    assert disk.syncs == 1
+
+
+def test_what_nobody_waits_for_does_not_keep_others_from_writing(
+    sqlite: Engine, disk: _Disk, commits_on_sqlite: GroupCommit
+) -> None:
+    disk.ready.clear()
+    first = commits_on_sqlite.submit(write_jobs, a_job())
+    second = commits_on_sqlite.submit(write_jobs, a_job())
+    store(sqlite, a_job())  # another connection, as another process has one
+    _until(lambda: len(all_rows(sqlite, jobs)) == 3)
+    disk.ready.set()
+    first.result(5)
+    second.result(5)
+    assert disk.syncs <= 2
+
+
+def test_only_what_may_be_lost_does_not_wait_for_the_disk(
+    disk: _Disk, commits_on_sqlite: GroupCommit
+) -> None:
+    disk.ready.clear()
+    assert commits_on_sqlite.run(_losable, None) == 0
+    held = _Held(commits_on_sqlite)
+    losable = commits_on_sqlite.submit(_losable, None)
+    kept = commits_on_sqlite.submit(write_jobs, a_job())
+    held.release()
+    assert losable.result(5) == 0
+    assert not kept.done()
+    disk.ready.set()
+    kept.result(5)
 
 
 @may_be_lost
-def _losable(transaction: Transaction, items: Sequence[None]) -> list[bool]:
-    return _synced(transaction, items)
+def _losable(transaction: Transaction, items: Sequence[None]) -> list[int]:
+    return _count(transaction, items)
 
 
-def test_only_a_batch_that_may_be_lost_does_not_wait_for_the_disk(engine: Engine) -> None:
-    commits = GroupCommit(engine)
-    told = [commits.run(write, None) for write in (_synced, _losable, _synced)]
-    held = _Held(commits)
-    together = [commits.submit(write, None) for write in (_losable, _synced)]
+@may_be_lost
+def _losable_on_postgres(transaction: Transaction, items: Sequence[None]) -> list[str]:
+    return _synchronous(transaction, items)
+
+
+def _synchronous(transaction: Transaction, items: Sequence[None]) -> list[str]:
+    told = transaction.connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+    return [told] * len(items)
+
+
+def test_a_postgresql_batch_of_nothing_else_does_not_wait_either(
+    commits_on_postgres: GroupCommit,
+) -> None:
+    writes = (_synchronous, _losable_on_postgres, _synchronous)
+    told = [commits_on_postgres.run(write, None) for write in writes]
+    held = _Held(commits_on_postgres)
+    together = [commits_on_postgres.submit(write, None) for write in writes[1:]]
     held.release()
-    assert told == [True, False, True]
-    assert [future.result(5) for future in together] == [True, True]
-    commits.close()
+    assert told == ["on", "off", "on"]
+    assert [future.result(5) for future in together] == ["on", "on"]
+
+
+def test_a_disk_that_fails_is_told_and_its_log_is_not_believed_until_it_is_empty(
+    sqlite: Engine,
+    disk: _Disk,
+    commits_on_sqlite: GroupCommit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("models.commit_log._CHECKPOINT_SECONDS", 0.05)
+    log = Path(f"{sqlite.url.database}-wal")
+    commits_on_sqlite.run(write_jobs, a_job())
+    disk.fails = True
+    with pytest.raises(DatabaseUnavailable) as told:
+        commits_on_sqlite.run(write_jobs, a_job())
+    assert told.value.code == IN_DOUBT
+    disk.fails = False
+    with sqlite.connect() as reader:
+        reader.execute(text("SELECT count(*) FROM jobs"))
+        with pytest.raises(DatabaseUnavailable):
+            commits_on_sqlite.run(write_jobs, a_job())
+    commits_on_sqlite.run(write_jobs, a_job())
+    assert log.stat().st_size == 0
+    assert disk.syncs == 2
+    commits_on_sqlite.run(write_jobs, a_job())
+    assert disk.syncs == 3
+    assert len(all_rows(sqlite, jobs)) == 5
+
+
+def test_a_log_whose_database_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        CommitLog(str(tmp_path / "zjj.db"))
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def test_a_claim_may_be_lost_because_nothing_can_be_disclosed_after_that(engine: Engine) -> None:
