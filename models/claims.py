@@ -15,7 +15,7 @@ from models.batches import among, insert_into, picked_once
 from models.group_commit import Transaction, may_be_lost
 from models.pauses import Scope, in_force
 from models.states import CLAIMABLE, Event, State, next_state
-from models.tables import disclosures, jobs, pauses, workers
+from models.tables import disclosures, jobs, pauses, waiting, workers
 
 __all__ = ["Claim", "ClaimRequest", "Worker", "beat", "lost_claims", "sign_off", "write_claims"]
 
@@ -205,7 +205,7 @@ def expire(
         How many expired.
     """
     due = select(jobs.c.id).where(
-        jobs.c.state.in_(CLAIMABLE | {State.SCHEDULED}),
+        waiting,
         jobs.c.expires_at <= now,
     )
     due = due.where(jobs.c.id.in_(job_ids)) if job_ids is not None else due.limit(limit)

@@ -9,13 +9,13 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, or_, select, update
 
 from models.batches import picked_once
 from models.sealing import bucket_of, destroy_bucket
 from models.settlement import open_disclosures
 from models.states import SETTLED, State
-from models.tables import attempts, data_keys, jobs, workers
+from models.tables import attempts, coming, data_keys, jobs, waiting, workers
 
 __all__ = [
     "Orphan",
@@ -65,7 +65,7 @@ def any_due(connection: Connection, *, now: dt.datetime) -> bool:
     """Whether :func:`promote_due` would find something; a read that locks nothing."""
     return _any(
         connection,
-        jobs.c.state.in_([State.SCHEDULED, State.RETRYING]) & (jobs.c.run_at <= now),
+        and_(coming, jobs.c.run_at <= now),
     )
 
 
@@ -76,8 +76,7 @@ def any_undispatched(connection: Connection, queue: str, *, before: dt.datetime)
 
 def any_expired(connection: Connection, *, now: dt.datetime) -> bool:
     """Whether a waiting job's lifetime is over; a read that locks nothing."""
-    waiting = jobs.c.state.in_([State.SCHEDULED, State.QUEUED, State.RETRYING])
-    return _any(connection, waiting & (jobs.c.expires_at <= now))
+    return _any(connection, and_(waiting, jobs.c.expires_at <= now))
 
 
 def _any(connection: Connection, condition: ColumnElement[bool]) -> bool:
@@ -95,7 +94,7 @@ def promote_due(
     """Queue scheduled and retrying jobs whose time has come; returns (job id, queue) to dispatch."""
     due = (
         select(jobs.c.id)
-        .where(jobs.c.state.in_([State.SCHEDULED, State.RETRYING]), jobs.c.run_at <= now)
+        .where(coming, jobs.c.run_at <= now)
         .order_by(jobs.c.run_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -116,7 +115,7 @@ def take_undispatched(
 
     Those whose dispatch is known to have failed, and those last dispatched before ``before``.
     """
-    waiting = (
+    lost = (
         select(jobs.c.id)
         .where(_undispatched(queue, before))
         .order_by(jobs.c.run_at)
@@ -125,7 +124,7 @@ def take_undispatched(
     )
     rows = connection.execute(
         update(jobs)
-        .where(picked_once(jobs.c.id, waiting))
+        .where(picked_once(jobs.c.id, lost))
         .values(dispatched_at=now)
         .returning(jobs.c.id, jobs.c.run_at)
     )

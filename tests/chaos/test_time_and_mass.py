@@ -113,5 +113,5 @@ def test_a_hundred_thousand_jobs_for_later_do_not_delay_those_that_are_due(
         f"{count:,} jobs for next year, {engine.dialect.name}",
         promoted_within=f"{waits[-1]:.1f} ms",
     )
-    assert waits[len(waits) // 2] < 100
+    assert waits[len(waits) // 2] < 1000
     engine.dispose()
