@@ -4,24 +4,17 @@ Pure: no clock, no randomness, no network. Rules: Alipay's document "Asynchronou
 (opendocs.alipay.com); the signed text as its official SDKs for Node and Python build it.
 """
 
-# python-alipay-sdk is not used here: it replaces the process's logging when imported, takes a
-# missing sign_type for a good one, and judges values that it has decoded and encoded again.
-
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
 import re
 from collections.abc import Mapping
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
 
+from integrations.alipay.rsa2 import is_signed
 from integrations.money import fen_of
 from integrations.payments import (
     Acknowledgement,
@@ -33,7 +26,7 @@ from integrations.payments import (
 from models.clock import BEIJING
 from models.errors import InvalidValue
 
-__all__ = ["ACCEPTED", "LARGEST_CALLBACK", "REFUSED", "UNAVAILABLE", "is_signed", "verify"]
+__all__ = ["ACCEPTED", "LARGEST_CALLBACK", "REFUSED", "UNAVAILABLE", "verify"]
 
 ACCEPTED = Acknowledgement(status=200, content_type="text/plain", body=b"success")
 """These seven bytes and nothing else."""
@@ -84,17 +77,6 @@ def verify(body: bytes, content_type: str | None, public_key: RSAPublicKey) -> N
         return _notification({k.decode(): v.decode(charset) for k, v in raw.items()})
     except (UnicodeDecodeError, InvalidValue):
         _malformed()
-
-
-def is_signed(message: bytes, sign: bytes, public_key: RSAPublicKey) -> bool:
-    """Whether ``sign`` (Base64) is Alipay's over the message, with SHA-256 and nothing else."""
-    try:
-        raw = base64.b64decode(sign, validate=True)
-        public_key.verify(raw, message, PKCS1v15(), SHA256())
-    except (InvalidSignature, binascii.Error):
-        return False
-    # Base64 has bits to spare at its end, and a signature one spelling.
-    return base64.b64encode(raw) == sign
 
 
 def _pairs(body: bytes) -> dict[bytes, bytes]:

@@ -6,16 +6,12 @@ Pure but for the default of :func:`signer`. Rules: Alipay's document "Sign and v
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.hashes import SHA256
-
-from integrations.alipay.notify import is_signed
+from integrations.alipay import rsa2
 from models.clock import BEIJING, utc_now
 
 if TYPE_CHECKING:
@@ -49,8 +45,7 @@ def signer(credentials: AlipayCredentials, *, clock: Clock = utc_now) -> Signer:
         timestamp = clock().astimezone(BEIJING).strftime("%Y-%m-%d %H:%M:%S")
         pairs = [*parse_qsl(request.query), *parse_qsl(request.body.decode())]
         text = canonical({**dict(pairs), "timestamp": timestamp})
-        signature = credentials.private_key.sign(text.encode(), PKCS1v15(), SHA256())
-        return {"timestamp": timestamp, "sign": base64.b64encode(signature).decode()}
+        return {"timestamp": timestamp, "sign": rsa2.sign(text, credentials.private_key)}
 
     return sign
 
@@ -82,4 +77,4 @@ def is_own(body: bytes, name: str, public_key: RSAPublicKey) -> bool:
     sign = dict(pairs).get("sign")
     if len({*names}) != len(names) or not {*names} <= _BESIDE or not isinstance(sign, str):
         return False
-    return is_signed(text[len(head) : end].encode(), sign.encode(), public_key)
+    return rsa2.is_signed(text[len(head) : end].encode(), sign.encode(), public_key)

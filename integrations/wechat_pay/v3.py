@@ -5,30 +5,23 @@ Pure but for the defaults of :func:`signer`. Rules: WeChat Pay's documents "Gene
 public key" (pay.weixin.qq.com, API v3 developer guide).
 """
 
-# wechatpayv3 is not used here: it believes a callback of any age, fetches certificates for a
-# serial that an unauthenticated caller names, and takes a malformed nonce or signature for
-# something to crash on. What is left of it are the three calls of ``cryptography`` below; the
-# tests hold both against each other.
+# Of wechatpayv3 its functions are used, not its client: that believes a callback of any age and
+# fetches certificates for a serial that a stranger names (test_sdk_faults.py).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
 import json
 import re
 import secrets
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
+from wechatpayv3.utils import aes_decrypt, rsa_sign, rsa_verify
 
 from integrations.payments import (
     Acknowledgement,
@@ -83,14 +76,16 @@ class WechatPayKeys:
     """What a merchant holds to believe WeChat Pay and to open its callbacks."""
 
     api_v3_keys: tuple[bytes, ...] = field(repr=False)
-    """Each 32 bytes; two while the key is being changed."""
+    """Each 32 ASCII characters; two while the key is being changed."""
     verifiers: Mapping[str, RSAPublicKey] = field(repr=False)
     """By ``Wechatpay-Serial``: a platform certificate's serial number in upper-case hexadecimal,
     or the ``PUB_KEY_ID_…`` of a WeChat Pay public key. Both kinds while migrating."""
 
     def __post_init__(self) -> None:
-        if not self.api_v3_keys or any(len(key) != 32 for key in self.api_v3_keys):
-            raise ConfigurationError("each API v3 key of WeChat Pay has 32 bytes")
+        if not self.api_v3_keys or not all(
+            len(key) == 32 and key.isascii() for key in self.api_v3_keys
+        ):
+            raise ConfigurationError("each API v3 key of WeChat Pay has 32 ASCII characters")
         if not self.verifiers:
             raise ConfigurationError("WeChat Pay needs a platform certificate or a public key")
         if not all(_SERIAL.fullmatch(serial) for serial in self.verifiers):
@@ -166,8 +161,7 @@ def verify_message(
     key = keys.verifiers.get(given.get("wechatpay-serial", ""))
     if key is None:
         raise CallbackRefused("callback.unknown_key")
-    message = b"%s\n%s\n%s\n" % (timestamp.encode(), nonce.encode(), body)
-    if signature.startswith(_PROBE) or not _is_signed(message, signature, key):
+    if signature.startswith(_PROBE) or not _is_signed(timestamp, nonce, body, signature, key):
         raise CallbackRefused("callback.bad_signature")
 
 
@@ -207,15 +201,13 @@ def signer(
     def sign(request: UnsignedRequest) -> Mapping[str, str]:
         target = f"{request.path}?{request.query}" if request.query else request.path
         timestamp, once = str(int(clock().timestamp())), nonce()
-        head = f"{request.method}\n{target}\n{timestamp}\n{once}\n"
-        message = b"%s%s\n" % (head.encode(), request.body)
-        signature = credentials.private_key.sign(message, PKCS1v15(), SHA256())
+        message = f"{request.method}\n{target}\n{timestamp}\n{once}\n{request.body.decode()}\n"
         fields = {
             "mchid": credentials.mchid,
             "nonce_str": once,
             "timestamp": timestamp,
             "serial_no": credentials.serial_no,
-            "signature": base64.b64encode(signature).decode(),
+            "signature": rsa_sign(credentials.private_key, message),
         }
         listed = ",".join(f'{name}="{value}"' for name, value in fields.items())
         added = {"authorization": f"WECHATPAY2-SHA256-RSA2048 {listed}"}
@@ -226,30 +218,40 @@ def signer(
     return sign
 
 
-def _is_signed(message: bytes, signature: str, key: RSAPublicKey) -> bool:
-    try:
-        raw = base64.b64decode(signature.encode("ascii"), validate=True)
-        key.verify(raw, message, PKCS1v15(), SHA256())
-    except (InvalidSignature, binascii.Error, UnicodeEncodeError):
+def _is_signed(timestamp: str, nonce: str, body: bytes, signature: str, key: RSAPublicKey) -> bool:
+    # The library skips what is no Base64, so a signature would have many spellings.
+    if not _is_base64(signature):
         return False
-    # Base64 has bits to spare at its end, and a signature one spelling.
-    return base64.b64encode(raw).decode() == signature
-
-
-def _decrypt(resource: Mapping[str, Any], keys: WechatPayKeys) -> bytes:
     try:
-        nonce = _text(resource, "nonce").encode()
-        ciphertext = base64.b64decode(str(resource.get("ciphertext")).encode(), validate=True)
-        # May be absent, which authenticates nothing.
-        associated = str(resource.get("associated_data") or "").encode()
-    except (binascii.Error, UnicodeEncodeError):
-        _malformed()
-    if len(nonce) != 12:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return False
+    genuine: bool = rsa_verify(timestamp, nonce, text, signature, key)
+    return genuine
+
+
+def _decrypt(resource: Mapping[str, Any], keys: WechatPayKeys) -> str:
+    nonce, ciphertext = _text(resource, "nonce"), resource.get("ciphertext")
+    # May be absent, which authenticates nothing.
+    associated = resource.get("associated_data") or ""
+    if len(nonce) != 12 or not isinstance(associated, str) or not _is_base64(ciphertext):
         _malformed()
     for key in keys.api_v3_keys:
-        with suppress(InvalidTag):
-            return AESGCM(key).decrypt(nonce, ciphertext, associated)
+        try:
+            opened: str | None = aes_decrypt(nonce, ciphertext, associated, key.decode())
+        except ValueError:
+            _malformed()
+        if opened is not None:
+            return opened
     return _malformed()
+
+
+def _is_base64(text: object) -> bool:
+    """Whether it is Base64 in its one spelling."""
+    try:
+        return isinstance(text, str) and b64encode(b64decode(text, validate=True)).decode() == text
+    except ValueError:
+        return False
 
 
 def _payment(notification_id: str, content: Mapping[str, Any]) -> Notification:
@@ -325,7 +327,7 @@ def _malformed() -> NoReturn:
     raise CallbackRefused("callback.malformed") from None
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _object(data: bytes | str) -> dict[str, Any]:
     try:
         value = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError):

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.padding import PKCS7
 from hypothesis import given
 from hypothesis import strategies as st
-from wechatpy.pay.utils import calculate_signature, calculate_signature_hmac
 
 from integrations.gate import UnsignedRequest
 from integrations.payments import CallbackRefused, Notification
@@ -238,14 +237,6 @@ def test_a_request_is_signed_as_configured() -> None:
 def test_a_key_of_another_length_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError):
         WechatPayV2Credentials(mchid="1", appid="wx1", key="short")
-
-
-class TestTheLibrary:
-    """wechatpy 1.8.18 agrees on the signatures; it is not asked for more."""
-
-    def test_agrees_on_both_algorithms(self) -> None:
-        assert calculate_signature(PAID, KEY) == signature(PAID, KEY, "MD5")
-        assert calculate_signature_hmac(PAID, KEY) == signature(PAID, KEY, "HMAC-SHA256")
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
