@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from integrations.sandbox.app import create_sandbox
+from integrations.sandbox.callbacks import CallbackPlan
 from integrations.sandbox.config import SandboxConfig
+from integrations.sandbox.merchants import TillKeys, use_till_keys
 from integrations.sandbox.server import HOST, listen, make_server
 
 if TYPE_CHECKING:
@@ -31,9 +33,14 @@ def main(words: Sequence[str] | None = None) -> None:
             config = SandboxConfig.model_validate_json(arguments.config.read_bytes())
     except (OSError, ValidationError) as error:
         parser.error(f"{arguments.config} cannot be used: {error}")
+    try:
+        if arguments.till_keys is not None:
+            use_till_keys(TillKeys.load(arguments.till_keys.read_text(encoding="ascii")))
+    except (OSError, ValueError) as error:
+        parser.error(f"{arguments.till_keys} cannot be used: {error}")
     given = {
         name: value
-        for name in ("latency_ms", "limits", "delivery_seconds", "receipt_url")
+        for name in ("latency_ms", "limits", "delivery_seconds", "receipt_url", "callbacks")
         if (value := getattr(arguments, name)) is not None
     }
     try:
@@ -67,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--latency-ms", type=float, help="milliseconds before each reply")
     parser.add_argument("--delivery-seconds", type=float, help="how long a text travels, about")
     parser.add_argument("--receipt-url", help="push delivery receipts there, on this machine")
+    parser.add_argument("--till-keys", type=Path, help="keys of the payment providers, kept")
+    parser.add_argument(
+        "--callbacks",
+        type=CallbackPlan.model_validate_json,
+        metavar="JSON",
+        help="where payment callbacks go, on this machine: integrations.sandbox.callbacks",
+    )
     parser.add_argument(
         "--limits",
         action=argparse.BooleanOptionalAction,

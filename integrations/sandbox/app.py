@@ -65,7 +65,7 @@ class Sandbox:
             JiguangProvider(),
             self.backend,
         )
-        self.tills = Tills(clock=clock)
+        self.tills = Tills(config.callbacks, clock=clock)
         self._providers += (self.tills.wechat_pay, self.tills.alipay)
         self._by_host = {host: provider for provider in self._providers for host in provider.hosts}
         self._control: ASGIApp = control_routes(self, CONTROL)

@@ -67,7 +67,7 @@ _TIMEOUT = 5.0
 class CallbackPlan(BaseModel):
     """Where callbacks go, and what befalls them."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     urls: dict[Channel, str] = Field(default_factory=dict)
     """By channel, on loopback; a channel without one sends nothing."""
@@ -272,9 +272,14 @@ class _Due:
 
 
 class Courier:
-    """Delivers messages in threads of its own, which end with :meth:`stop`."""
+    """Delivers messages in threads of its own, which end with :meth:`stop`.
 
-    def __init__(self) -> None:
+    Args:
+        plan: What it follows until it is told otherwise.
+    """
+
+    def __init__(self, plan: CallbackPlan | None = None) -> None:
+        self._first_plan = plan or CallbackPlan()
         self._changed = threading.Condition()
         self._due: list[_Due] = []
         self._counts: Counter[str] = Counter()
@@ -282,7 +287,7 @@ class Courier:
         self._under_way = 0
         self._thread: threading.Thread | None = None
         self._stopped = False
-        self.follow(CallbackPlan())
+        self.follow(self._first_plan)
 
     def follow(self, plan: CallbackPlan) -> None:
         """Deliver to where, and as, the plan says from now on."""
@@ -321,11 +326,11 @@ class Courier:
             )
 
     def clear(self) -> None:
-        """Forget what is due, the plan and the counts."""
+        """Forget what is due and the counts, and follow the first plan again."""
         with self._changed:
             self._due.clear()
             self._counts.clear()
-            self.follow(CallbackPlan())
+            self.follow(self._first_plan)
             self._changed.notify_all()
 
     def stop(self) -> None:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from integrations.sandbox.callbacks import CallbackPlan
+
 __all__ = [
     "GIFTED_TEMPLATES",
     "LOOPBACK",
@@ -120,5 +122,7 @@ class SandboxConfig(_Part):
     """How often a batch that was taken comes again all the same."""
     receipt_scale: float = Field(default=1.0, gt=0, le=1)
     """Shortens the minutes between tries."""
+    callbacks: CallbackPlan = CallbackPlan()
+    """Where the payment providers' callbacks go, and what befalls them."""
     journal_size: int = Field(default=100_000, ge=1)
     """Requests remembered in detail; they are counted without end."""

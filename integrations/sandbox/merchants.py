@@ -1,15 +1,16 @@
 """The one merchant that the sandbox's payment providers know, and the keys of all three.
 
-Keys are made when they are first needed and live as long as the process; they open nothing but the
-sandbox. ``GET /_sandbox/merchants`` shows them to other processes.
+Keys are made when they are first needed and live as long as the process, unless it is given kept
+ones; they open nothing but the sandbox. ``GET /_sandbox/merchants`` shows them to other processes.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
+import json
 import secrets
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 
@@ -38,6 +40,7 @@ __all__ = [
     "TillKeys",
     "alipay_credentials",
     "till_keys",
+    "use_till_keys",
     "wechat_pay_credentials",
     "wechat_pay_v2_credentials",
 ]
@@ -73,6 +76,51 @@ class TillKeys:
     """The merchant's at Alipay."""
     alipay: rsa.RSAPrivateKey = field(repr=False)
 
+    @classmethod
+    def made(cls) -> Self:
+        """New ones."""
+        merchant, platform, public, app, alipay = (
+            rsa.generate_private_key(65537, 2048) for _ in range(5)
+        )
+        certificate = _certificate(platform)
+        return cls(
+            merchant=merchant,
+            merchant_serial=secrets.token_hex(20).upper(),
+            platform=platform,
+            platform_certificate=certificate.public_bytes(Encoding.PEM).decode(),
+            platform_serial=f"{certificate.serial_number:X}",
+            public=public,
+            public_id=_PUBLIC_KEY_ID,
+            api_v3_key=secrets.token_hex(16),
+            api_v2_key=secrets.token_hex(16),
+            app=app,
+            alipay=alipay,
+        )
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """Those that :meth:`dump` has written.
+
+        Raises:
+            ValueError: The text is something else.
+        """
+        try:
+            kept = {name: _read(name, value) for name, value in json.loads(text).items()}
+            return cls(**kept)
+        except (AttributeError, TypeError):
+            raise ValueError("these are no keys of the sandbox") from None
+
+    def dump(self) -> str:
+        """All of them as JSON, for another process to use."""
+        return json.dumps(
+            {
+                name: _private(value) if isinstance(value, rsa.RSAPrivateKey) else value
+                for name in self.__dataclass_fields__
+                for value in [getattr(self, name)]
+            },
+            indent=1,
+        )
+
     def shown(self) -> dict[str, str]:
         """What a merchant would configure."""
         return {
@@ -92,26 +140,19 @@ class TillKeys:
         }
 
 
-@functools.cache
+_used: list[TillKeys] = []
+
+
 def till_keys() -> TillKeys:
     """This process's keys."""
-    merchant, platform, public, app, alipay = (
-        rsa.generate_private_key(65537, 2048) for _ in range(5)
-    )
-    certificate = _certificate(platform)
-    return TillKeys(
-        merchant=merchant,
-        merchant_serial=secrets.token_hex(20).upper(),
-        platform=platform,
-        platform_certificate=certificate.public_bytes(Encoding.PEM).decode(),
-        platform_serial=f"{certificate.serial_number:X}",
-        public=public,
-        public_id=_PUBLIC_KEY_ID,
-        api_v3_key=secrets.token_hex(16),
-        api_v2_key=secrets.token_hex(16),
-        app=app,
-        alipay=alipay,
-    )
+    if not _used:
+        _used.append(TillKeys.made())
+    return _used[0]
+
+
+def use_till_keys(keys: TillKeys) -> None:
+    """Have these be this process's keys from now on."""
+    _used[:] = [keys]
 
 
 def wechat_pay_credentials(
@@ -162,6 +203,13 @@ def _certificate(key: rsa.RSAPrivateKey) -> x509.Certificate:
         .not_valid_after(now + dt.timedelta(days=365))
         .sign(key, SHA256())
     )
+
+
+_PRIVATE = frozenset({"merchant", "platform", "public", "app", "alipay"})
+
+
+def _read(name: str, value: str) -> Any:
+    return load_pem_private_key(value.encode(), None) if name in _PRIVATE else value
 
 
 def _private(key: rsa.RSAPrivateKey) -> str:

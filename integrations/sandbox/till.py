@@ -6,7 +6,7 @@ import datetime as dt
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from models.clock import BEIJING
 
@@ -178,6 +178,24 @@ class OrderBook:
                 for refund in order.refunds.values():
                     if self.day(refund.at) == day:
                         yield order, refund
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Every order with its refunds; amounts are whole fen."""
+        with self._lock:
+            return [
+                {
+                    "order_no": order.order_no,
+                    "provider_no": order.provider_no,
+                    "total": order.total,
+                    "paid": order.paid_at is not None,
+                    "closed": order.closed,
+                    "refunds": {
+                        refund.refund_no: {"amount": refund.amount, "result": self.result(refund)}
+                        for refund in order.refunds.values()
+                    },
+                }
+                for order in self._orders.values()
+            ]
 
     @staticmethod
     def day(at: float) -> dt.date:

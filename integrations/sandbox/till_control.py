@@ -3,6 +3,7 @@
 ===========================  =============================================================
 GET   /_sandbox/merchants    the merchant's own keys and the providers' public ones
 POST  /_sandbox/orders       open, pay or close an order; paying sends the callback
+GET   /_sandbox/books        every order and refund as the provider of ``?channel=`` has it
 POST  /_sandbox/refunds      send a refund's callback once more
 PUT   /_sandbox/callbacks    where callbacks go and what befalls them
 GET   /_sandbox/callbacks    how many were sent, doubled, lost, acknowledged, given up
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from integrations.sandbox.tills import Tills
 
 __all__ = ["till_routes"]
+
+
+_CHANNEL: TypeAdapter[Channel] = TypeAdapter(Channel)
 
 
 class _Order(BaseModel):
@@ -61,6 +65,13 @@ def till_routes(tills: Tills, prefix: str) -> list[Route]:
             return JSONResponse({"error": "no such order; total is needed to make it"}, 404)
         return JSONResponse({"order_no": order.order_no, "provider_no": order.provider_no}, 201)
 
+    async def show_books(request: Request) -> Response:
+        try:
+            channel = _CHANNEL.validate_python(request.query_params.get("channel"))
+        except ValidationError as error:
+            return _refused(error)
+        return JSONResponse(tills.book(channel).shown())
+
     async def tell_refund(request: Request) -> Response:
         try:
             wanted = _Refund.model_validate_json(await request.body())
@@ -71,6 +82,16 @@ def till_routes(tills: Tills, prefix: str) -> list[Route]:
             return JSONResponse({"error": "no such refund"}, 404)
         return Response(status_code=202)
 
+    return [
+        Route(f"{prefix}/merchants", show_merchants, methods=["GET"]),
+        Route(f"{prefix}/orders", change_order, methods=["POST"]),
+        Route(f"{prefix}/books", show_books, methods=["GET"]),
+        Route(f"{prefix}/refunds", tell_refund, methods=["POST"]),
+        *_callback_routes(tills, prefix),
+    ]
+
+
+def _callback_routes(tills: Tills, prefix: str) -> list[Route]:
     async def plan_callbacks(request: Request) -> Response:
         try:
             tills.courier.follow(CallbackPlan.model_validate_json(await request.body()))
@@ -82,9 +103,6 @@ def till_routes(tills: Tills, prefix: str) -> list[Route]:
         return JSONResponse(tills.courier.counts())
 
     return [
-        Route(f"{prefix}/merchants", show_merchants, methods=["GET"]),
-        Route(f"{prefix}/orders", change_order, methods=["POST"]),
-        Route(f"{prefix}/refunds", tell_refund, methods=["POST"]),
         Route(f"{prefix}/callbacks", plan_callbacks, methods=["PUT"]),
         Route(f"{prefix}/callbacks", count_callbacks, methods=["GET"]),
     ]

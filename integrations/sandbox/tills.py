@@ -19,6 +19,7 @@ from integrations.sandbox.wechat_pay import WechatPayProvider
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from integrations.sandbox.callbacks import CallbackPlan
     from integrations.sandbox.till import Order, OrderBook, Refund
 
 __all__ = ["Tills"]
@@ -28,14 +29,17 @@ class Tills:
     """What happens at the till, whoever asks for it: a test, or a control door.
 
     Args:
+        plan: What befalls callbacks until another plan comes; without one nobody is called.
         clock: Returns seconds since 1970.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, plan: CallbackPlan | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.wechat_pay = WechatPayProvider(clock=clock)
         self.alipay = AlipayProvider(clock=clock)
         self.messages = Messages(self.wechat_pay, self.alipay, clock=clock)
-        self.courier = Courier()
+        self.courier = Courier(plan)
         self._channels: dict[str, Channel] = {}
         self.wechat_pay.refund_accepted = self._wechat_refund
         self.alipay.refund_accepted = self._alipay_refund

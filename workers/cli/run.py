@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from sqlalchemy import Engine
 
+from integrations.sandbox.callbacks import CallbackPlan
 from models.api_keys import create_api_key
 from models.claims import sign_off
 from models.clock import utc_now
@@ -31,6 +32,7 @@ from workers.cli.exits import DONE, ENDED_BADLY
 from workers.cli.jobs import wait_for
 from workers.cli.language import say_in as t
 from workers.cli.show import print_job
+from workers.embedded.merchants import SandboxMerchants
 from workers.embedded.redis_server import RedisServer
 from workers.embedded.supervisor import Child, FolderLock, Supervisor, open_log
 from workers.entrance import open_entrance
@@ -47,6 +49,8 @@ _TRAVEL_SECONDS = "3"
 """What a text takes to arrive in the sandbox, about."""
 _WORKERS = {"urgent": "urgent", "standard": "standard,bulk"}
 """Worker processes and the queues they serve: nobody who waits for a code waits for bulk."""
+_BACKEND = "demo"
+"""Whose key and merchants these are."""
 
 
 def run(
@@ -133,7 +137,7 @@ class _House:
         try:
             code = VerificationCode(f"{secrets.randbelow(1_000_000):06d}")
             job = entrance.service.enqueue(
-                SmsCode(phone=phone, code=code, scene="register"), backend="demo"
+                SmsCode(phone=phone, code=code, scene="register"), backend=_BACKEND
             )
             view = wait_for(entrance, job.id, _DEMO_SECONDS)
         finally:
@@ -196,14 +200,14 @@ class _House:
     def _start_sandbox(self) -> str:
         port_file = (self._settings.data / "sandbox.port").absolute()
         port_file.unlink(missing_ok=True)
-        receipts = self._receipts()
-        self._start("sandbox", ["workers.cli", "sandbox", "--port-file", str(port_file), *receipts])
+        wishes = [*self._receipts(), *self._merchants()]
+        self._start("sandbox", ["workers.cli", "sandbox", "--port-file", str(port_file), *wishes])
         sandbox = self._supervisor.children[-1]
         port = _awaited(lambda: port_file.read_text() if port_file.exists() else None, sandbox)
         if port is None:
             raise ConfigurationError(f"The sandbox does not start; its log is in {self._logs}")
         # A restarted sandbox must come back where the workers look for it.
-        sandbox.arguments = ["workers.cli", "sandbox", "--port", port, *receipts]
+        sandbox.arguments = ["workers.cli", "sandbox", "--port", port, *wishes]
         return f"http://127.0.0.1:{port}"
 
     def _receipts(self) -> list[str]:
@@ -214,6 +218,17 @@ class _House:
         self._environment["ZJJ_ALIYUN_SMS_RECEIPT_SECRET"] = secret
         url = f"http://127.0.0.1:{settings.gateway_port}/v1/callbacks/aliyun-sms/{secret}"
         return ["--delivery-seconds", _TRAVEL_SECONDS, "--receipt-url", url]
+
+    def _merchants(self) -> list[str]:
+        """Be paid at the sandbox, unless there are merchants already."""
+        settings = self._settings
+        if settings.merchants is not None:
+            return []
+        merchants = SandboxMerchants(settings.data.absolute() / "merchants")
+        merchants.lay_out(_BACKEND)
+        self._environment["ZJJ_MERCHANTS"] = str(merchants.file)
+        plan = CallbackPlan(urls=merchants.callback_urls(settings.gateway_port))
+        return ["--till-keys", str(merchants.keys), "--callbacks", plan.model_dump_json()]
 
     def _wait_until_ready(self) -> None:
         address = (self._settings.gateway_host, self._settings.gateway_port)
@@ -230,7 +245,7 @@ class _House:
         path = self._settings.data / "demo.key"
         if not path.exists() and self._engine is not None:
             with writing(self._engine) as connection:
-                key = create_api_key(connection, "demo")
+                key = create_api_key(connection, _BACKEND)
             path.touch(mode=0o600)
             path.write_text(key)
         return path
