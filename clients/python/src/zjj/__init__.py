@@ -30,11 +30,13 @@ from zjj._errors import (
     ZjjError,
 )
 from zjj._jobs import Attempt, Disclosure, Job
+from zjj._payments import Acknowledgement, Payment, Refund
 from zjj._replays import JobPage, Replay
 from zjj._verifications import Verification
 from zjj._webhooks import verify_webhook
 
 __all__ = [
+    "Acknowledgement",
     "AsyncClient",
     "Attempt",
     "AuthenticationError",
@@ -50,6 +52,8 @@ __all__ = [
     "JobPage",
     "NotFoundError",
     "NotSettledError",
+    "Payment",
+    "Refund",
     "Replay",
     "RetryError",
     "UnexpectedReplyError",

@@ -32,6 +32,7 @@ from zjj._conversation import (
 )
 from zjj._errors import ConfigurationError
 from zjj._jobs import Job
+from zjj._payments import AsyncPayments, AsyncRefunds, Payments, Refunds
 from zjj._replays import JobPage, Replay, SearchTerms
 from zjj._verifications import Verification
 
@@ -85,6 +86,8 @@ class Client:
         self.identity_checks = IdentityChecks(self._run, attempts)
         self.logins = Logins(self._run, attempts)
         self.jobs = Jobs(self._run, attempts)
+        self.payments = Payments(self._run, attempts)
+        self.refunds = Refunds(self._run, attempts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._http.base_url)!r})"
@@ -138,6 +141,8 @@ class AsyncClient:
         self.identity_checks = AsyncIdentityChecks(self._run, attempts)
         self.logins = AsyncLogins(self._run, attempts)
         self.jobs = AsyncJobs(self._run, attempts)
+        self.payments = AsyncPayments(self._run, attempts)
+        self.refunds = AsyncRefunds(self._run, attempts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._http.base_url)!r})"

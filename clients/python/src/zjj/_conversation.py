@@ -41,8 +41,11 @@ __all__ = [
     "cancel_job",
     "check_identity",
     "check_phone",
+    "exchange",
     "get_job",
+    "invalid",
     "log_in",
+    "reader",
     "replay_job",
     "search_jobs",
     "send_sms_code",
@@ -123,7 +126,7 @@ def verify_sms_code(
     key = _key(idempotency_key)
     body = {"phone": phone, "code": code, "scene": scene}
     request = _post("/v1/sms-codes/verify", body, key)
-    return _exchange(request, attempts, _verification_in, idempotency_key=key)
+    return exchange(request, attempts, _verification_in, idempotency_key=key)
 
 
 def check_identity(
@@ -150,13 +153,13 @@ def check_phone(
 def take_phone(job_id: str) -> Conversation[str]:
     """Take a login's number; asked once only, because a second fetch finds nothing."""
     _check_id(job_id)
-    return _exchange(Request(method="POST", path=f"/v1/logins/{job_id}/phone"), 1, _phone_in)
+    return exchange(Request(method="POST", path=f"/v1/logins/{job_id}/phone"), 1, _phone_in)
 
 
 def _check_id(job_id: str) -> None:
     # So that nothing else than a job id ever becomes part of a URL.
     if not re.fullmatch(r"[0-9a-f]{32}", job_id):
-        raise _invalid("id", "is not a job id")
+        raise invalid("id", "is not a job id")
 
 
 def _hand_in(
@@ -165,13 +168,13 @@ def _hand_in(
     """Enqueue a job; fields that are None are left out."""
     key = _key(idempotency_key)
     body = {name: value for name, value in fields.items() if value is not None}
-    return _exchange(_post(path, body, key), attempts, _job_in, idempotency_key=key)
+    return exchange(_post(path, body, key), attempts, _job_in, idempotency_key=key)
 
 
 def get_job(job_id: str, *, attempts: int) -> Conversation[Job]:
     """Read one job."""
     _check_id(job_id)
-    return _exchange(Request(method="GET", path=f"/v1/jobs/{job_id}"), attempts, _job_in)
+    return exchange(Request(method="GET", path=f"/v1/jobs/{job_id}"), attempts, _job_in)
 
 
 def search_jobs(terms: SearchTerms, *, attempts: int) -> Conversation[JobPage]:
@@ -183,7 +186,7 @@ def search_jobs(terms: SearchTerms, *, attempts: int) -> Conversation[JobPage]:
         headers={"Content-Type": "application/json"},
         content=json.dumps(body).encode("ascii"),
     )
-    return _exchange(request, attempts, _reader(page_from))
+    return exchange(request, attempts, reader(page_from))
 
 
 def replay_job(
@@ -194,7 +197,7 @@ def replay_job(
     key = _key(idempotency_key)
     body = {"reason": reason, "even_if_sent": even_if_sent}
     request = _post(f"/v1/jobs/{job_id}/replay", body, key)
-    return _exchange(request, attempts, _reader(replay_from), idempotency_key=key)
+    return exchange(request, attempts, reader(replay_from), idempotency_key=key)
 
 
 def cancel_job(job_id: str, *, reason: str, attempts: int) -> Conversation[Job]:
@@ -202,7 +205,7 @@ def cancel_job(job_id: str, *, reason: str, attempts: int) -> Conversation[Job]:
     _check_id(job_id)
     request = _post(f"/v1/jobs/{job_id}/cancel", {"reason": reason}, _key(None))
     try:
-        return (yield from _exchange(request, attempts, _job_in))
+        return (yield from exchange(request, attempts, _job_in))
     except WaitError as error:
         if error.status != 409:
             raise
@@ -227,7 +230,7 @@ def wait_for_job(job_id: str, *, timeout: float, attempts: int) -> Conversation[
 def _key(given: str | None) -> str:
     key = str(uuid4()) if given is None else given
     if not re.fullmatch(r"[!-~]{1,255}", key):
-        raise _invalid("idempotency_key", "must be 1 to 255 visible ASCII characters")
+        raise invalid("idempotency_key", "must be 1 to 255 visible ASCII characters")
     return key
 
 
@@ -240,13 +243,14 @@ def _post(path: str, body: Mapping[str, Any], key: str) -> Request:
     )
 
 
-def _exchange(
+def exchange(
     request: Request,
     attempts: int,
     read: Callable[[Reply], T | ZjjError],
     *,
     idempotency_key: str | None = None,
 ) -> Conversation[T]:
+    """Ask, and ask again while that may help; ``read`` makes sense of a good reply."""
     attempt = 1
     while True:
         answer = yield request
@@ -294,9 +298,11 @@ def _job_in(reply: Reply) -> Job | ZjjError:
         return _not_the_gateway(reply)
 
 
-def _reader(
+def reader(
     read: Callable[[Mapping[str, Any]], T],
 ) -> Callable[[Reply], T | ZjjError]:
+    """What :func:`exchange` reads with, from what reads the JSON."""
+
     def of(reply: Reply) -> T | ZjjError:
         try:
             return read(_json(reply))
@@ -368,5 +374,6 @@ def _retry_after(reply: Reply) -> float | None:
     return float(text) if re.fullmatch(r"[0-9]{1,6}", text) else None
 
 
-def _invalid(field: str, reason: str) -> InvalidRequestError:
+def invalid(field: str, reason: str) -> InvalidRequestError:
+    """A field that need not be sent to be refused."""
     return InvalidRequestError((FieldError(field, reason, "invalid_value"),))

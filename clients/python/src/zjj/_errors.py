@@ -7,9 +7,9 @@
     │   └── WaitError            the same, but the gateway asks to slow down
     ├── GiveUpError              repeating will never help
     │   ├── InvalidRequestError  .errors names the fields
-    │   ├── ConflictError        the idempotency key was used for something else
+    │   ├── ConflictError        the idempotency key or number was used for something else
     │   ├── AuthenticationError  the API key is missing, wrong or revoked
-    │   ├── NotFoundError        no such job, or another backend's
+    │   ├── NotFoundError        no such job or order, or another backend's
     │   ├── InvalidWebhookError  a webhook that is not to be believed: answer 401
     │   ├── ConfigurationError   no usable URL, API key or webhook secret
     │   └── UnexpectedReplyError something answered, but not the gateway
@@ -114,7 +114,7 @@ class InvalidRequestError(GiveUpError):
 
 
 class ConflictError(GiveUpError):
-    """The idempotency key belongs to something else, or the job's state does not allow this."""
+    """The idempotency key or number belongs to something else, or the job's state forbids this."""
 
 
 class AuthenticationError(GiveUpError):
@@ -122,7 +122,7 @@ class AuthenticationError(GiveUpError):
 
 
 class NotFoundError(GiveUpError):
-    """No such job, or another backend's."""
+    """No such job, order, refund or merchant, or another backend's."""
 
 
 class InvalidWebhookError(GiveUpError):
