@@ -24,6 +24,7 @@ from models.errors import DeniedError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from integrations.minimize import Transforms
     from integrations.policy import Operation, OutboundField
 
 __all__ = ["Admitted", "FinalRequest", "Held", "Reason", "Refused", "admit"]
@@ -112,6 +113,7 @@ def admit(
     request: FinalRequest,
     held: Sequence[Held],
     configured: Mapping[str, Leaf],
+    transforms: Transforms = TRANSFORMS,
 ) -> Admitted:
     """Judge a request.
 
@@ -120,6 +122,7 @@ def admit(
         request: The bytes.
         held: Everything the job holds.
         configured: What the adapter configured, by field name.
+        transforms: How held values change on their way out.
 
     Raises:
         Refused: With the first reason found.
@@ -138,7 +141,7 @@ def admit(
             if entry.required:
                 raise Refused(Reason.FIELD_MISSING, name)
         elif entry.held:
-            exact.append(_judge_held(name, entry, leaf, by_name.get(entry.held)))
+            exact.append(_judge_held(name, entry, leaf, by_name.get(entry.held), transforms))
         elif entry.configured:
             adapted.append(_judge_configured(name, entry, leaf, configured.get(name)))
         elif entry.signed:
@@ -217,18 +220,24 @@ def _leaves(operation: Operation, path: bytes, query: bytes, body: bytes) -> dic
     return leaves
 
 
-def _judge_held(name: str, entry: OutboundField, leaf: Leaf, held: Held | None) -> str:
+def _judge_held(
+    name: str, entry: OutboundField, leaf: Leaf, held: Held | None, transforms: Transforms
+) -> str:
     """The leaf is exactly what the job holds under that name, and of the stated category."""
-    if held is None or not _is_transformed(leaf, held.text, entry):
+    if held is None or not _is_transformed(leaf, held.text, entry, transforms):
         raise Refused(Reason.FIELD_VALUE, name)
     if held.category != entry.category and not (held.category is None and entry.impersonal):
         raise Refused(Reason.FIELD_CATEGORY, name)
+    if entry.transform == "sm2":
+        # A ciphertext has no shape of its own; its text has.
+        _shaped(name, entry, held.text)
+        return str(leaf)
     return _shaped(name, entry, leaf)
 
 
-def _is_transformed(leaf: Leaf, text: str, entry: OutboundField) -> bool:
+def _is_transformed(leaf: Leaf, text: str, entry: OutboundField, transforms: Transforms) -> bool:
     try:
-        expected = TRANSFORMS[entry.transform or ""](text)
+        expected = transforms[entry.transform or ""](text)
     except ValueError:
         return False
     # True is no 1.

@@ -19,7 +19,7 @@ from integrations.admission import Admitted, FinalRequest, Held, Reason, Refused
 from integrations.consents import demands_of
 from integrations.destinations import OwnHosts
 from integrations.leaves import CONTENT_TYPES, Leaf, Path, write, write_path
-from integrations.minimize import TRANSFORMS
+from integrations.minimize import TRANSFORMS, Transforms
 from integrations.policy import Place
 from integrations.reply import Decrypt, Garbled, Reply, cut
 from models.clock import Clock, utc_now
@@ -94,6 +94,7 @@ class Gate:
         environment: ``production`` refuses ``dial``.
         timeouts: See there.
         own_hosts: Where requests may go whose address the policy leaves to the deployment.
+        transforms: How values change on their way out; the sandbox has another key than Aliyun.
 
     Raises:
         ConfigurationError: ``dial`` in production, away from loopback, or for a host that no
@@ -110,6 +111,7 @@ class Gate:
         environment: str = "development",
         timeouts: Timeouts | None = None,
         own_hosts: OwnHosts | None = None,
+        transforms: Transforms = TRANSFORMS,
     ) -> None:
         dial = dial or {}
         own_hosts = own_hosts or OwnHosts()
@@ -125,6 +127,7 @@ class Gate:
         self._clock = clock
         self._own_hosts = own_hosts
         self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts(), guarded=own_hosts.guarded)
+        self._transforms = transforms
 
     @property
     def policy(self) -> Policy:
@@ -228,7 +231,7 @@ class Gate:
     def _admit(self, request: MinimizedRequest, sign: Signer, attempt: Attempt) -> Admitted:
         operation = self._addressed(request)
         texts = {
-            name: _text(operation.fields[name], value)
+            name: _text(operation.fields[name], value, self._transforms)
             for name, value in request.values.items()
             if name in operation.fields
         }
@@ -239,7 +242,7 @@ class Gate:
                 texts[name] = signed.pop(name)
             unsigned = _build(operation, texts)
         final = _assemble(unsigned, signed)
-        return admit(operation, final, list(_opened(attempt.held)), texts)
+        return admit(operation, final, list(_opened(attempt.held)), texts, self._transforms)
 
     def _addressed(self, request: MinimizedRequest) -> Operation:
         """The operation at the policy's address, or at the deployment's where that has none."""
@@ -389,13 +392,13 @@ def _seconds_left(attempt: Attempt, now: dt.datetime) -> float:
     return (attempt.expires_at - now).total_seconds() if attempt.expires_at else math.inf
 
 
-def _text(entry: OutboundField, value: Personal | str) -> Leaf:
+def _text(entry: OutboundField, value: Personal | str, transforms: Transforms) -> Leaf:
     """The value as it leaves; only what the policy takes from the job is opened."""
     if entry.held is None and isinstance(value, Personal):
         raise Refused(Reason.FIELD_CATEGORY, entry.source)
     text = reveal(value) if isinstance(value, Personal) else value
     try:
-        return TRANSFORMS[entry.transform](text) if entry.transform else text
+        return transforms[entry.transform](text) if entry.transform else text
     except ValueError:
         raise Refused(Reason.FIELD_SHAPE, entry.source) from None
 

@@ -6,25 +6,28 @@ independently, on the final bytes (:mod:`integrations.admission`).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from integrations.money import number_of, yuan_of
+from integrations.sm2 import ALIYUN_KEY, Sm2Cipher
 from models.errors import ConfigurationError, InvalidValue
 from models.pii import Personal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from integrations.destinations import Destination
     from integrations.policy import Operation
 
-__all__ = ["TRANSFORMS", "MinimizedRequest", "minimize"]
+__all__ = ["TRANSFORMS", "MinimizedRequest", "Transforms", "minimize"]
 
-TRANSFORMS: Mapping[str, Callable[[str], str | int]] = {
+Transforms = Mapping[str, Callable[[str], str | int]]
+
+TRANSFORMS: Transforms = {
     "raw": str,
     "number": number_of,
     "yuan": yuan_of,
+    "sm2": Sm2Cipher(ALIYUN_KEY).encrypt,
 }
 """How a value may change on its way out, by the policy's word for it; raises ValueError."""
 

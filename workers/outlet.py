@@ -11,6 +11,7 @@ from integrations.aliyun import AliyunSms, AliyunSmsAuth
 from integrations.backend import BackendWebhooks
 from integrations.destinations import OwnHosts
 from integrations.gate import Gate
+from integrations.minimize import TRANSFORMS, Transforms
 from integrations.policy import Policy
 from models.disclosures import Ledger
 from models.errors import ConfigurationError
@@ -75,6 +76,7 @@ def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrati
         dial=_dial(settings, policy),
         environment=settings.env,
         own_hosts=own_hosts,
+        transforms=_transforms(settings),
     )
     webhooks = BackendWebhooks(gate, Endpoints(engine, settings.keys), own_hosts)
     return Integrations(
@@ -94,6 +96,15 @@ def open_own_hosts(settings: Settings) -> OwnHosts:
         ConfigurationError: ``ZJJ_WEBHOOK_HOSTS`` holds what is no host.
     """
     return OwnHosts(settings.webhook_hosts, production=settings.env == "production")
+
+
+def _transforms(settings: Settings) -> Transforms:
+    """With Aliyun's key, or with the sandbox's, which cannot open what is meant for Aliyun."""
+    if not settings.uses_sandbox:
+        return TRANSFORMS
+    from integrations.sandbox import sm2_key
+
+    return sm2_key.TRANSFORMS
 
 
 def _dial(settings: Settings, policy: Policy) -> dict[str, str]:

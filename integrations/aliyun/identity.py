@@ -1,9 +1,7 @@
 """Real-name checks through Aliyun: do a name, an identity number and maybe a phone belong together?
 
-Two factors (Id2MetaVerify) or three (Mobile3MetaSimpleVerify), as the task decides. Values go
-plain over verified TLS: the vendor's page for two factors knows no other mode ("由于权威数据源限制,
-身份二要素核验不支持MD5加密方式"), that for three factors adds MD5 of the same fields only, which is
-enumerable and so no protection, and SM2 is offered for neither (docs/identity.md).
+Two factors (Id2MetaVerify) or three (Mobile3MetaSimpleVerify), as the task decides. Values are
+encrypted with SM2 inside TLS, as the policy says of each field (docs/providers.md).
 
 Nothing but the verdict is read: not which element differs (the Detail variants' SubCode), not the
 carrier's name.

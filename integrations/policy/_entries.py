@@ -191,13 +191,14 @@ class OutboundField(_Entry):
     signed: _Pattern | None = None
     """Made by the signer; the whole value must match."""
     category: str | None = None
-    transform: Literal["raw", "number", "yuan"] | None = None
-    """How the value changes on its way out: not at all, digits to a JSON number, fen to yuan. A
-    digest of a phone number is enumerable, so it counts as raw."""
+    transform: Literal["raw", "number", "yuan", "sm2"] | None = None
+    """How the value changes on its way out: not at all, digits to a JSON number, fen to yuan,
+    encrypted for the recipient alone. A digest of a phone number is enumerable, so it counts as
+    raw."""
     pattern: _Pattern | None = None
-    """The whole value must match; digits are ASCII digits."""
+    """The whole value must match, before it is encrypted; digits are ASCII digits."""
     max: Annotated[int | None, Field(ge=1)] = None
-    """Characters."""
+    """Characters, before encryption."""
     required: bool = True
     place: Place | None = None
     """Overrides the operation's place."""

@@ -25,6 +25,7 @@ from stdnum.cn import ric
 from integrations.sandbox.acs3 import Refusal
 from integrations.sandbox.frequency import Frequency, Limit
 from integrations.sandbox.rpc import RpcProvider
+from integrations.sandbox.sm2_key import open_sm2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,21 +92,21 @@ class CloudauthProvider(RpcProvider):
     def _two_factors(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
         del undelivered
         _take(given, "ParamType", "IdentifyNum", "UserName")
-        # "由于权威数据源限制,身份二要素核验不支持MD5加密方式"
-        return {"ResultObject": {"BizCode": self._verdict(given, {"normal"})}}
+        return {"ResultObject": {"BizCode": self._verdict(_opened(given))}}
 
     def _three_factors(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
         del undelivered
         _take(given, "ParamType", "IdentifyNum", "UserName", "Mobile")
-        if not _NUMBER.fullmatch(given["Mobile"]):
+        opened = _opened(given)
+        if not _NUMBER.fullmatch(opened["Mobile"]):
             raise _refusal(_INVALID)
-        verdict = self._verdict(given, {"normal"})
+        verdict = self._verdict(opened)
         return {"ResultObject": {"BizCode": verdict, "IspName": "CMCC"}}
 
     def _begin_face(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
         del undelivered
         needed = ("SceneId", "OuterOrderNo", "ProductCode", "CertType", "CertName", "CertNo")
-        optional = ("CallbackUrl", "CallbackToken", "Model")
+        optional = ("CallbackUrl", "CallbackToken", "Model", "EncryptType")
         _take(given, *needed, "MetaInfo", optional=optional)
         if not _SCENE.fullmatch(given["SceneId"]):
             raise _refusal(_NO_SUCH_SCENE)
@@ -113,9 +114,14 @@ class CloudauthProvider(RpcProvider):
             raise _refusal(_INVALID)
         if given["ProductCode"] != "ID_PRO" or given["CertType"] != "IDENTITY_CARD":
             raise _refusal(_INVALID)
-        _check_person(given["CertName"], given["CertNo"])
+        name, number = given["CertName"], given["CertNo"]
+        if (encryption := given.get("EncryptType")) is not None:
+            if encryption != "SM2":
+                raise _refusal(_INVALID)
+            name, number = _open(name), _open(number)
+        _check_person(name, number)
         certify_id = secrets.token_hex(16)
-        self._faces[certify_id] = _Face(given["SceneId"], given["CertNo"][14:17])
+        self._faces[certify_id] = _Face(given["SceneId"], number[14:17])
         url = f"https://picdata-test.example/index.html?certifyId={certify_id}"
         return {"ResultObject": {"CertifyId": certify_id, "CertifyUrl": url}}
 
@@ -138,9 +144,7 @@ class CloudauthProvider(RpcProvider):
             }
         }
 
-    def _verdict(self, given: Mapping[str, str], param_types: set[str]) -> str:
-        if given["ParamType"] not in param_types:
-            raise _refusal(_INVALID)
+    def _verdict(self, given: Mapping[str, str]) -> str:
         _check_person(given["UserName"], given["IdentifyNum"])
         if self.limits:
             if self._per_person.exceeded(given["IdentifyNum"]):
@@ -167,6 +171,24 @@ def _take(given: Mapping[str, str], *needed: str, optional: tuple[str, ...] = ()
         raise _refusal(_MISSING)
     if given.keys() - {*needed, *optional}:
         raise _refusal(_INVALID)
+
+
+def _opened(given: Mapping[str, str]) -> dict[str, str]:
+    """The parameters in clear. MD5 is refused: nobody can tell whom it is about."""
+    match given["ParamType"]:
+        case "normal":
+            return dict(given)
+        case "sm2":
+            return {name: v if name == "ParamType" else _open(v) for name, v in given.items()}
+        case _:
+            raise _refusal(_INVALID)
+
+
+def _open(sealed: str) -> str:
+    try:
+        return open_sm2(sealed)
+    except ValueError:
+        raise _refusal(_INVALID) from None
 
 
 def _check_person(name: str, number: str) -> None:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.policy import PACKAGED, Policy, load_policy
+from integrations.sandbox import sm2_key
 from tasks.registry import TASKS
 from tests.integrations.gate.parts import CONSTANTS
 from workers.proofs.canary import sweep_operations
@@ -113,6 +115,36 @@ def test_a_request_is_held_against_the_cells_of_its_operation(body: str, fault: 
     )
     request = head + body.format(**texts, hex=texts["phone"].encode().hex())
     found = cell_faults(POLICY, request.encode(), [person])
+    assert found == [] if fault is None else any(fault in each for each in found)
+
+
+@pytest.mark.parametrize(
+    ("sealed", "fault"),
+    [
+        (("UserName", "IdentifyNum"), None),
+        (("UserName",), "lacks one of its cells"),
+        ((), "lacks one of its cells"),
+        (("UserName", "IdentifyNum", "Else"), "carries phone"),
+    ],
+)
+def test_encrypted_cells_are_opened_and_plain_ones_do_not_count(
+    sealed: tuple[str, ...], fault: str | None
+) -> None:
+    person = Person(code="246811")
+    texts = {value.name: value.text for value in person.values()}
+    cells = {"ParamType": "sm2", "UserName": texts["name"], "IdentifyNum": texts["id_number"]}
+    if "Else" in sealed:
+        cells["Else"] = texts["phone"]
+    encrypt = sm2_key.TRANSFORMS["sm2"]
+    body = {
+        name: encrypt(text) if name in sealed and name != "Else" else text
+        for name, text in cells.items()
+    }
+    head = (
+        "POST / HTTP/1.1\r\nHost: cloudauth.aliyuncs.com\r\nAccept: application/json\r\n"
+        "x-acs-action: Id2MetaVerify\r\nx-acs-version: 2019-03-07\r\n\r\n"
+    )
+    found = cell_faults(POLICY, (head + urlencode(body)).encode(), [person])
     assert found == [] if fault is None else any(fault in each for each in found)
 
 

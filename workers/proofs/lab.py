@@ -7,16 +7,18 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from integrations.destinations import OwnHosts
 from integrations.gate import Gate, Timeouts
 from integrations.leaves import Unreadable, read_path
 from integrations.policy import Operation, Place, Policy
+from integrations.sandbox import sm2_key
 from integrations.sandbox.app import create_sandbox
 from integrations.sandbox.backend import BACKEND_HOST
 from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.server import SandboxServer
+from integrations.sandbox.sm2_key import open_sm2
 from models.attempts import Attempt
 from models.clock import Clock, utc_now
 from models.disclosures import Disclosure
@@ -113,6 +115,7 @@ class Lab:
                 for host in hosts
             },
             own_hosts=OwnHosts(_OWN_HOSTS),
+            transforms=sm2_key.TRANSFORMS,
             timeouts=Timeouts(connect=1.0, reconnect=0.2, answer=patience),
         )
         self._gates.append(gate)
@@ -184,6 +187,7 @@ def cell_faults(policy: Policy, request: bytes, people: Iterable[Person]) -> lis
     if operation is None:
         return ["a request that is no operation of the policy"]
     expected = set(personal_fields(operation).values())
+    request = _opened(operation, request)
     faults = []
     complete = False
     for person in people:
@@ -200,6 +204,20 @@ def cell_faults(policy: Policy, request: bytes, people: Iterable[Person]) -> lis
     if not complete:
         faults.append(f"{operation.name} lacks one of its cells: {', '.join(sorted(expected))}")
     return faults
+
+
+def _opened(operation: Operation, request: bytes) -> bytes:
+    """The request with its encrypted cells opened; one whose cells do not open loses its body."""
+    sealed = {name for name, field in operation.fields.items() if field.transform == "sm2"}
+    if not sealed:
+        return request
+    head, end, body = request.partition(b"\r\n\r\n")
+    try:
+        cells = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)
+        opened = [(name, open_sm2(text) if name in sealed else text) for name, text in cells]
+    except ValueError:
+        return head + end
+    return head + end + urlencode(opened).encode()
 
 
 def _split(stream: bytes) -> Iterator[bytes]:

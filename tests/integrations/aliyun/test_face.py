@@ -13,6 +13,7 @@ from integrations.aliyun import AliyunCredentials
 from integrations.aliyun.face import AliyunFace, FaceVerdict
 from integrations.gate import Gate, Timeouts
 from integrations.policy import PACKAGED, Policy, load_policy
+from integrations.sandbox import sm2_key
 from integrations.sandbox.server import SandboxServer
 from models.attempts import Attempt
 from models.disclosures import Disclosure
@@ -66,7 +67,13 @@ def ledger() -> MemoryLedger:
 
 @pytest.fixture
 def face(policy: Policy, ledger: MemoryLedger, server: SandboxServer) -> Iterator[AliyunFace]:
-    gate = Gate(policy, ledger, dial={HOST: server.url}, timeouts=Timeouts(answer=0.5))
+    gate = Gate(
+        policy,
+        ledger,
+        dial={HOST: server.url},
+        timeouts=Timeouts(answer=0.5),
+        transforms=sm2_key.TRANSFORMS,
+    )
     yield AliyunFace(
         gate,
         AliyunCredentials("sandbox", "sandbox-secret"),

@@ -11,6 +11,7 @@ from integrations.aliyun import AliyunCredentials, AliyunIdentity, IdentityVerdi
 from integrations.aliyun.identity_codes import IDENTITY_REMEDIES, identity_fault
 from integrations.gate import Gate, Timeouts
 from integrations.policy import Policy, load_policy
+from integrations.sandbox import sm2_key
 from integrations.sandbox.server import SandboxServer
 from models.attempts import Attempt
 from models.disclosures import Disclosure, SendResult, Verdict
@@ -51,7 +52,13 @@ def policy() -> Policy:
 
 @pytest.fixture
 def gate(policy: Policy, ledger: MemoryLedger, server: SandboxServer) -> Iterator[Gate]:
-    gate = Gate(policy, ledger, dial={HOST: server.url}, timeouts=Timeouts(answer=0.5))
+    gate = Gate(
+        policy,
+        ledger,
+        dial={HOST: server.url},
+        timeouts=Timeouts(answer=0.5),
+        transforms=sm2_key.TRANSFORMS,
+    )
     yield gate
     gate.close()
 

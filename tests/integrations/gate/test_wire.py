@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from integrations._wire import LARGEST_REPLY, AdmittedOnly, Origins, Timeouts, Unsent, Wire
 from integrations.admission import Admitted, FinalRequest, admit
 from integrations.gate import Gate, _assemble, _build, _opened, _text
+from integrations.minimize import TRANSFORMS
 from integrations.policy import Operation, Policy
 from models.attempts import Attempt
 from models.disclosures import Disclosure, SendResult
@@ -303,7 +304,10 @@ def test_no_library_logs_what_is_sent(
 
 def _admitted(operation: Operation, attempt: Attempt) -> Admitted:
     request = operation.minimize(attempt.held, CONFIGURED)
-    texts = {name: _text(operation.fields[name], value) for name, value in request.values.items()}
+    texts = {
+        name: _text(operation.fields[name], value, TRANSFORMS)
+        for name, value in request.values.items()
+    }
     unsigned = _build(operation, texts)
     return admit(operation, _assemble(unsigned, sign(unsigned)), list(_opened(attempt.held)), texts)
 

@@ -12,10 +12,13 @@ from alibabacloud_tea_openapi.models import Config
 from stdnum.cn import ric
 
 from integrations.sandbox.server import SandboxServer
+from integrations.sandbox.sm2_key import PUBLIC_KEY
+from integrations.sm2 import ALIYUN_KEY, Sm2Cipher
 from tests.integrations.sandbox.calling import Caller
 
 NAME = "张三"
 PHONE = "16400001234"
+SEAL = Sm2Cipher(PUBLIC_KEY)
 
 
 def id_number(sequence: str = "001") -> str:
@@ -89,6 +92,33 @@ def test_the_sdk_reads_each_verdict(sdk: Any, check: Any, sequence: str, verdict
 
 def test_the_simple_form_tells_the_carrier_as_the_real_one_does(sdk: Any) -> None:
     assert three_factors(sdk).result_object.isp_name == "CMCC"
+
+
+SEALED = {
+    "param_type": "sm2",
+    "user_name": SEAL.encrypt(NAME),
+    "identify_num": SEAL.encrypt(id_number("902")),
+    "mobile": SEAL.encrypt(PHONE),
+}
+
+
+def test_the_sdk_hands_over_what_was_encrypted(sdk: Any) -> None:
+    without_phone = {name: value for name, value in SEALED.items() if name != "mobile"}
+    assert two_factors(sdk, **without_phone).result_object.biz_code == "2"
+    assert three_factors(sdk, **SEALED).result_object.biz_code == "2"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mobile": PHONE},
+        {"mobile": SEAL.encrypt("16400")},
+        {"user_name": Sm2Cipher(ALIYUN_KEY).encrypt(NAME)},
+        {"identify_num": SEAL.encrypt(id_number())[:-4]},
+    ],
+)
+def test_what_is_not_encrypted_for_it_is_refused(sdk: Any, changes: dict[str, str]) -> None:
+    assert three_factors(sdk, **(SEALED | changes)).code == "401"
 
 
 @pytest.mark.parametrize("check", [two_factors, three_factors])
