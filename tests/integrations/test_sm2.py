@@ -127,6 +127,8 @@ def test_openssl_opens_it(tmp_path: Path) -> None:
     curve = bytes.fromhex("06082a811ccf5501822d")
     private = _der(48, _der(2, b"\1") + _der(4, PRIVATE_KEY.to_bytes(32)) + _der(160, curve))
     (tmp_path / "key.der").write_bytes(private)
-    command = ["openssl", "pkeyutl", "-decrypt", "-keyform", "DER", "-inkey", tmp_path / "key.der"]
-    done = subprocess.run(command, input=wrapped, capture_output=True, check=True)
+    command = ["openssl", "pkeyutl", "-decrypt", "-keyform", "DER", "-inkey"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "key.der")], input=wrapped, capture_output=True, check=True
+    )
     assert done.stdout.decode() == "张三"
