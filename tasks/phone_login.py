@@ -119,30 +119,19 @@ PHONE_LOGIN = Task(
     forgets=True,
 )
 
-JIGUANG_LOGIN = Task(
+JIGUANG_LOGIN = replace(
+    PHONE_LOGIN,
     kind="jiguang_login",
     payload=JiguangLogin,
-    queue="urgent",
     handle=_jiguang,
-    retry=_ONCE,
-    lifetime=_LIFETIME,
-    retention=_LIFETIME,
-    subject=lambda payload: payload.login_token,
     operations=("jiguang.login.phone",),
-    announces=True,
-    forgets=True,
 )
 
-PHONE_CHECK = Task(
+PHONE_CHECK = replace(
+    PHONE_LOGIN,
     kind="phone_check",
     payload=PhoneCheck,
-    queue="urgent",
     handle=_check,
-    retry=_ONCE,
-    lifetime=_LIFETIME,
-    retention=_LIFETIME,
     subject=lambda payload: payload.phone,
     operations=("aliyun.login.verify",),
-    announces=True,
-    forgets=True,
 )
