@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import get_args
 
 from sqlalchemy import Engine
 
@@ -104,17 +105,17 @@ class Bills:
             return 0
         wanted: list[tuple[Payload, str, str]] = []
         for merchant in self._merchants:
-            channel: BilledChannel
-            if merchant.channel == "wechat_pay_v3":
-                channel = "wechat_pay_v3"
-            elif merchant.channel == "alipay":
-                channel = "alipay"
-            else:
+            if merchant.channel not in get_args(BilledChannel):
                 continue
-            bill = PaymentBill(
-                channel=channel, merchant=merchant.number, bill_date=yesterday.isoformat()
+            bill = PaymentBill.model_validate(
+                {
+                    "channel": merchant.channel,
+                    "merchant": merchant.number,
+                    "bill_date": yesterday.isoformat(),
+                }
             )
-            wanted.append((bill, merchant.backend, f"{channel}:{merchant.number}:{yesterday}"))
+            key = f"{merchant.channel}:{merchant.number}:{yesterday}"
+            wanted.append((bill, merchant.backend, key))
         created = 0
         if wanted:
             with writing(self._engine) as connection:
