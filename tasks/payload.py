@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
-__all__ = ["ConsentRef", "Payload", "UserId"]
+__all__ = ["WHOLE", "ConsentRef", "Payload", "UserId"]
 
 _Opaque = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
@@ -19,6 +19,14 @@ guardian's in ``guardian_ref``; the gate holds the job to them.
 
 UserId = _Opaque
 """The backend's own opaque id for a person; a payload has it in a field ``user``."""
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Goes with a strict whole number: JSON may write it 6.0 as well; its "6" is text."""
 
 
 class Payload(BaseModel):

@@ -15,7 +15,7 @@ from models.payments.registering import OrderNo, RefundNo
 from models.payments.states import PENDING, Refund, RefundState
 from models.states import Event
 from tasks.outcomes import Outcome, outcome_of, succeeded
-from tasks.payload import Payload
+from tasks.payload import WHOLE, Payload
 from tasks.payment_callback import ChannelName, MerchantNo
 from tasks.payment_decisions import Decision, Place, learn_refund
 from tasks.payment_query import QUERIES, asked, queries_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUND", "Fen", "RefundPayment"]
 
-Fen = Annotated[int, Field(gt=0, le=10**11, strict=True, description="Whole fen.")]
+Fen = Annotated[int, Field(gt=0, le=10**11, strict=True, description="Whole fen."), WHOLE]
 
 _OPERATIONS = ("wechat_pay.refund", "alipay.refund", *QUERIES)
 

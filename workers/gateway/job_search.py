@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from models.job_search import JobFilter
 from models.pii import Phone
 from models.states import State
+from tasks.payload import WHOLE
 from workers.desk import Desk
 from workers.gateway.authentication import Backend, Reader
 from workers.gateway.body import json_body
@@ -48,14 +49,6 @@ def _written_out(value: object) -> object:
 
 # Not strict, because after the check pydantic no longer knows that the text came from JSON.
 _Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_out)]
-
-
-def _whole(value: object) -> object:
-    """50.0 is a whole number in JSON, and its strict reading here is not."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-_Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class Choice(BaseModel):
@@ -97,7 +90,7 @@ class JobQuery(Choice):
     """A page of a search."""
 
     before: JobId | None = Field(default=None, description="`next` of the page before.")
-    limit: _Whole = Field(default=50, ge=1, le=200)
+    limit: Annotated[int, WHOLE] = Field(default=50, ge=1, le=200)
 
 
 class JobSearch(JobQuery):

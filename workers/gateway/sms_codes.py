@@ -7,7 +7,6 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -17,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from models.codes import Reason
 from models.pii import Phone, VerificationCode
-from tasks.payload import Payload, UserId
+from tasks.payload import WHOLE, Payload, UserId
 from tasks.sms_code import Scene, SmsCode
 from workers.codes import CodeGuess, CodeService
 from workers.gateway.acceptance import (
@@ -37,13 +36,6 @@ __all__ = ["router"]
 router = APIRouter(tags=["sms codes"])
 
 
-def _number(value: object) -> object:
-    """JSON's 6.0 is the integer 6, its "6" is text."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    raise PydanticCustomError("int_type", "{reason}", {"reason": "must be a whole number"})
-
-
 class SmsCodeRequest(Payload):
     """A code for one phone.
 
@@ -56,7 +48,7 @@ class SmsCodeRequest(Payload):
     phone: Phone
     scene: Scene
     code: VerificationCode | None = Field(default=None, description="Yours; leave it out for ours.")
-    length: Annotated[int, Field(ge=4, le=6), BeforeValidator(_number)] = Field(
+    length: Annotated[int, Field(ge=4, le=6, strict=True), WHOLE] = Field(
         default=6, description="Digits of the code that we make."
     )
     user: UserId | None = Field(

@@ -22,15 +22,3 @@ def id_numbers(draw: st.DrawFn) -> str:
 
 
 schemathesis.openapi.format("gb11643", id_numbers())
-
-
-@schemathesis.hook
-def map_body(_context: object, body: object) -> object:
-    """Write whole numbers without a fraction: JSON Schema takes 129900.0 for one, we do not."""
-    if isinstance(body, dict):
-        return {name: _whole(value) for name, value in body.items()}
-    return body
-
-
-def _whole(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
