@@ -16,8 +16,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
-from queue import SimpleQueue
+from contextlib import closing, suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from sqlalchemy import Connection
@@ -27,6 +27,9 @@ from models.errors import DatabaseUnavailable
 __all__ = ["CommitLog", "open_log"]
 
 _CHECKPOINT_SECONDS = 5.0
+_THREADS = 2
+"""Who comes while a sync is under way needs another, and does not wait for the first."""
+
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 Told = Callable[[OSError | sqlite3.Error | None], object]
@@ -66,11 +69,15 @@ class CommitLog:
 
     def __init__(self, database: str) -> None:
         self._database = database
-        self._file = os.open(f"{database}-wal", os.O_RDONLY)
-        self._whole = True
         self._waiting: SimpleQueue[Told | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="commit-log", daemon=True)
-        self._thread.start()
+        # The system tells of a failed sync once to each who has the file open.
+        files = [os.open(f"{database}-wal", os.O_RDONLY) for _ in range(_THREADS)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(file,), name="commit-log", daemon=True)
+            for file in files
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def when_synced(self, tell: Told) -> None:
         """Call ``tell`` once all that is committed by now is on the disk, or with what failed.
@@ -82,36 +89,37 @@ class CommitLog:
     def close(self) -> None:
         """Sync and tell what was handed in, then let go of the file."""
         self._waiting.put(None)
-        self._thread.join()
-        os.close(self._file)
+        for thread in self._threads:
+            thread.join()
 
-    def _work(self) -> None:
-        told: Told | None
-        while (told := self._waiting.get()) is not None:
-            waiting = [told]
-            while not self._waiting.empty():
-                if (told := self._waiting.get()) is None:
-                    self._waiting.put(None)
-                    break
-                waiting.append(told)
-            failure = self._sync()
-            for told in waiting:
-                told(failure)
+    def _work(self, file: int) -> None:
+        failure: OSError | sqlite3.Error | None = None
+        while waiting := self._collect():
+            try:
+                if failure is None:
+                    _sync_data(file)
+                else:
+                    # What the system could not write it forgets, and a sync seems to succeed.
+                    self._move_into_database()
+                    failure = None
+            except (OSError, sqlite3.Error) as error:
+                failure = error
+            for tell in waiting:
+                tell(failure)
+        os.close(file)
 
-    def _sync(self) -> OSError | sqlite3.Error | None:
-        try:
-            if self._whole:
-                self._whole = False
-                _sync_data(self._file)
-            else:
-                self._move_into_database()
-        except (OSError, sqlite3.Error) as error:
-            return error
-        self._whole = True
-        return None
+    def _collect(self) -> list[Told]:
+        """Wait for one, then take what else is there; nothing at the end."""
+        waiting = [self._waiting.get()]
+        with suppress(Empty):
+            while waiting[-1] is not None:
+                waiting.append(self._waiting.get_nowait())
+        if waiting[-1] is None:
+            self._waiting.put(waiting.pop())  # for the other threads, and for our next look
+        return [tell for tell in waiting if tell is not None]
 
     def _move_into_database(self) -> None:
-        """Empty a log that could not be synced once: the next sync would only seem to succeed."""
+        """Empty the log, all of which SQLite syncs elsewhere."""
         with closing(sqlite3.connect(self._database, timeout=_CHECKPOINT_SECONDS)) as connection:
             (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:

@@ -126,21 +126,28 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, write: Write[P, R], item: P) -> Future[R]:
+    def submit(
+        self, write: Write[P, R], item: P, *, seen: Callable[[Any], object] | None = None
+    ) -> Future[R]:
         """Hand in one item; the future holds its result once it is durable.
 
         The future raises what ``write`` raised for this item, or DatabaseUnavailable.
+
+        Args:
+            seen: Called with a result that is no error, in the writer's thread, as soon as others
+                see the write. They may build upon it before it is durable: nothing of theirs
+                becomes durable without it.
         """
         future: Future[R] = Future()
         with self._closing:
             if self._closed:
                 raise DatabaseUnavailable("this process no longer writes")
-            self._queue.put(_Entry(write, item, future))
+            self._queue.put(_Entry(write, item, future, seen))
         return future
 
-    def run(self, write: Write[P, R], item: P) -> R:
+    def run(self, write: Write[P, R], item: P, *, seen: Callable[[Any], object] | None = None) -> R:
         """:meth:`submit`, and wait for the result."""
-        return self.submit(write, item).result()
+        return self.submit(write, item, seen=seen).result()
 
     def close(self) -> None:
         """Write what has been handed in, then stop. Safe to call twice."""
@@ -185,6 +192,8 @@ class GroupCommit:
         """Tell everybody as soon as what they wrote is as safe as it must be."""
         waiting = [e for e in batch if self._log is not None and e.write not in _losable]
         for entry in batch:
+            if entry.seen is not None and not isinstance(entry.result, ZjjError):
+                entry.seen(entry.result)
             if entry not in waiting:
                 entry.resolve()
         if waiting and self._log is not None:
@@ -247,12 +256,19 @@ class GroupCommit:
 
 
 class _Entry:
-    __slots__ = ("future", "item", "result", "write")
+    __slots__ = ("future", "item", "result", "seen", "write")
 
-    def __init__(self, write: Write[Any, Any], item: object, future: Future[Any]) -> None:
+    def __init__(
+        self,
+        write: Write[Any, Any],
+        item: object,
+        future: Future[Any],
+        seen: Callable[[Any], object] | None,
+    ) -> None:
         self.write = write
         self.item = item
         self.future = future
+        self.seen = seen
         self.result: object = None
 
     def resolve(self) -> None:

@@ -1,6 +1,6 @@
 """Ringing for jobs: job ids go to Redis in the background, in batches, and may fail.
 
-The job's row is safe before anybody rings. If Redis does not answer, the failure is noted in the
+The job's row stands before anybody rings. If Redis does not answer, the failure is noted in the
 row and the re-dispatcher (:mod:`workers.maintenance.redispatcher`) rings later.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar, cast
 
@@ -29,19 +30,26 @@ class LimitedJobs:
         self._commits = commits
         self._shield = shield
 
-    def store(self, item: LimitedJob) -> EnqueuedJob:
+    def store(
+        self, item: LimitedJob, *, seen: Callable[[EnqueuedJob], object] | None = None
+    ) -> EnqueuedJob:
         """Store a job.
+
+        Args:
+            seen: Called with it as soon as others see it, which may be before it is durable.
 
         Raises:
             Throttled: A limit is reached.
             IdempotencyConflict: The key was used for another payload.
             DatabaseUnavailable: Nothing was stored.
         """
-        return self._remembering(self._submitted(item))
+        return self._remembering(self._submitted(item, seen))
 
-    async def store_async(self, item: LimitedJob) -> EnqueuedJob:
+    async def store_async(
+        self, item: LimitedJob, *, seen: Callable[[EnqueuedJob], object] | None = None
+    ) -> EnqueuedJob:
         """:meth:`store` for an event loop."""
-        submitted = await asyncio.to_thread(self._submitted, item)
+        submitted = await asyncio.to_thread(self._submitted, item, seen)
         try:
             return await asyncio.wrap_future(submitted)
         except Throttled as refusal:
@@ -66,12 +74,14 @@ class LimitedJobs:
             insert_codes(connection, [item.code])
         return job
 
-    def _submitted(self, item: LimitedJob) -> Future[EnqueuedJob]:
+    def _submitted(
+        self, item: LimitedJob, seen: Callable[[EnqueuedJob], object] | None
+    ) -> Future[EnqueuedJob]:
         if refusal := self._shield.refusal(item.take.demands):
             with self._engine.connect() as connection:
                 if not _is_known(connection, item):
                     raise refusal
-        return self._commits.submit(_write, item)
+        return self._commits.submit(_write, item, seen=seen)
 
     def _remembering(self, submitted: Future[T]) -> T:
         try:

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -68,6 +69,8 @@ _PREFETCH_PER_THREAD = 4
 _CONSUMER_SECONDS = 2.0
 """Longer than a consumer waits for its next message."""
 _FAREWELL_SECONDS = 1.0
+_SWITCH_SECONDS = 0.0005
+"""A job passes through half a dozen threads, each of which may find another one computing."""
 
 
 class Heartbeat:
@@ -308,6 +311,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
     Returns:
         The process's exit code.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     lock_network(settings)
     process = WorkerProcess(settings, queues)
     stopping = threading.Event()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal, Self
 
 import pytest
@@ -21,7 +22,13 @@ from sqlalchemy import Connection, Engine, event, text
 from models.claims import ClaimRequest, write_claims
 from models.commit_log import CommitLog
 from models.database import migrate, open_database, writing
-from models.errors import ClaimLost, DatabaseUnavailable, InvalidValue, ZjjError
+from models.errors import (
+    ClaimLost,
+    DatabaseUnavailable,
+    IdempotencyConflict,
+    InvalidValue,
+    ZjjError,
+)
 from models.group_commit import IN_DOUBT, GroupCommit, Transaction, WriteApart, may_be_lost
 from models.jobs import NewJob, write_jobs
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
@@ -686,6 +693,30 @@ def test_nobody_is_answered_before_the_disk_has_what_he_wrote(
     assert disk.syncs == 1
 
 
+def test_others_may_build_upon_what_they_see_before_the_disk_has_it(
+    sqlite: Engine, disk: _Disk, commits_on_sqlite: GroupCommit
+) -> None:
+    seen: SimpleQueue[object] = SimpleQueue()
+    disk.ready.clear()
+    job = a_job(idempotency="1" * 64)
+    answer = commits_on_sqlite.submit(write_jobs, job, seen=seen.put)
+    told = seen.get(timeout=5)
+    assert not answer.done()
+    assert [row.id for row in all_rows(sqlite, jobs)] == [job.id]
+    disk.ready.set()
+    assert answer.result(5) == told
+
+
+def test_a_refused_write_is_seen_by_nobody(commits: GroupCommit) -> None:
+    seen: list[object] = []
+    commits.run(write_jobs, a_job(idempotency="1" * 64))
+    with pytest.raises(IdempotencyConflict):
+        commits.run(write_jobs, a_job(idempotency="1" * 64, fingerprint="2" * 64), seen=seen.append)
+    with pytest.raises(DatabaseUnavailable):
+        commits.run(write_jobs, a_job(kind=None), seen=seen.append)
+    assert seen == []
+
+
 def test_what_nobody_waits_for_does_not_keep_others_from_writing(
     sqlite: Engine, disk: _Disk, commits_on_sqlite: GroupCommit
 ) -> None:
@@ -749,6 +780,7 @@ def test_a_disk_that_fails_is_told_and_its_log_is_not_believed_until_it_is_empty
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("models.commit_log._CHECKPOINT_SECONDS", 0.05)
+    monkeypatch.setattr("models.commit_log._THREADS", 1)
     log = Path(f"{sqlite.url.database}-wal")
     commits_on_sqlite.run(write_jobs, a_job())
     disk.fails = True
