@@ -19,10 +19,7 @@ instead, which speaks HTTP.
 
 from __future__ import annotations
 
-import atexit
 import datetime as dt
-import os
-from functools import cache
 
 from models.codes import Verification
 from models.jobs import EnqueuedJob
@@ -31,9 +28,8 @@ from tasks.payload import Payload
 from tasks.sms_code import Scene
 from workers.codes import CodeGuess
 from workers.consents import Consents
-from workers.entrance import Entrance, open_entrance
+from workers.entrance import shared_entrance
 from workers.service import AsyncTransaction, JobService, SyncTransaction
-from workers.settings import load_settings
 
 __all__ = [
     "enqueue",
@@ -90,7 +86,7 @@ async def enqueue_async(
 
 def open_consents() -> Consents:
     """Where this process records what people agree to and what they forbid."""
-    return _entrance_of(os.getpid()).consents
+    return shared_entrance().consents
 
 
 def issue_code(
@@ -105,7 +101,7 @@ def issue_code(
     transaction: SyncTransaction | None = None,
 ) -> EnqueuedJob:
     """Make a code and have it sent; see :meth:`workers.codes.CodeService.issue`."""
-    return _entrance_of(os.getpid()).codes.issue(
+    return shared_entrance().codes.issue(
         phone,
         scene,
         backend=backend,
@@ -129,7 +125,7 @@ async def issue_code_async(
     transaction: AsyncTransaction | None = None,
 ) -> EnqueuedJob:
     """:func:`issue_code` for an event loop."""
-    return await _entrance_of(os.getpid()).codes.issue_async(
+    return await shared_entrance().codes.issue_async(
         phone,
         scene,
         backend=backend,
@@ -155,7 +151,7 @@ def verify_code(
         pydantic.ValidationError: It cannot be such a phone, scene or code; no guess is used up.
     """
     guess = CodeGuess.model_validate({"phone": phone, "scene": scene, "code": code})
-    codes = _entrance_of(os.getpid()).codes
+    codes = shared_entrance().codes
     return codes.verify(guess, backend=backend, idempotency_key=idempotency_key)
 
 
@@ -169,17 +165,9 @@ async def verify_code_async(
 ) -> Verification:
     """:func:`verify_code` for an event loop."""
     guess = CodeGuess.model_validate({"phone": phone, "scene": scene, "code": code})
-    codes = _entrance_of(os.getpid()).codes
+    codes = shared_entrance().codes
     return await codes.verify_async(guess, backend=backend, idempotency_key=idempotency_key)
 
 
 def _service() -> JobService:
-    return _entrance_of(os.getpid()).service
-
-
-@cache
-def _entrance_of(_pid: int) -> Entrance:
-    """One entrance for each process: threads and connections do not survive a fork."""
-    entrance = open_entrance(load_settings())
-    atexit.register(entrance.close)
-    return entrance
+    return shared_entrance().service

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
+import os
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import Engine
 
@@ -21,10 +24,10 @@ from workers.login_phones import LoginPhones
 from workers.published import open_policy
 from workers.replays import Replays
 from workers.service import JobService
-from workers.settings import Settings
+from workers.settings import Settings, load_settings
 from workers.sms_limits import SmsLimits
 
-__all__ = ["Entrance", "open_entrance"]
+__all__ = ["Entrance", "open_entrance", "shared_entrance"]
 
 _SHIELD_SECONDS = 0.2
 """Longer than that a refusal that Redis remembers is not worth waiting for."""
@@ -93,3 +96,20 @@ def open_entrance(settings: Settings) -> Entrance:
         phones=LoginPhones(engine, sealer),
         desk=Desk(engine, pseudonyms, Replays(engine, sealer, policy), policy),
     )
+
+
+def shared_entrance() -> Entrance:
+    """This process's own entrance, by the environment: opened when first asked for, closed at exit.
+
+    Raises:
+        ConfigurationError: A setting or the policy is wrong.
+    """
+    return _entrance_of(os.getpid())
+
+
+@cache
+def _entrance_of(_pid: int) -> Entrance:
+    """Another one after a fork, which threads and connections do not survive."""
+    entrance = open_entrance(load_settings())
+    atexit.register(entrance.close)
+    return entrance

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import base64
 import datetime as dt
 import os
@@ -44,7 +43,7 @@ from tasks.payment_callback import ChannelName, MerchantNo, PaymentCallback
 from tasks.preparation import Preparation
 from tasks.refund import Fen, RefundPayment
 from workers.dispatch import Dispatcher
-from workers.entrance import Entrance, open_entrance
+from workers.entrance import Entrance, shared_entrance
 from workers.merchants import Merchant, Merchants, open_merchants
 from workers.settings import load_settings
 
@@ -324,7 +323,6 @@ def open_payments() -> PaymentService:
 @cache
 def _payments_of(_pid: int) -> PaymentService:
     settings = load_settings()
-    merchants = open_merchants(settings)
-    entrance = open_entrance(settings)
-    atexit.register(entrance.close)
-    return PaymentService.behind(entrance, merchants, pause=settings.payment_query_seconds)
+    return PaymentService.behind(
+        shared_entrance(), open_merchants(settings), pause=settings.payment_query_seconds
+    )

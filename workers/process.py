@@ -52,7 +52,6 @@ from workers.maintenance import (
     Scheduler,
 )
 from workers.maintenance.payments import Bills, PaymentAsker
-from workers.merchants import open_merchants
 from workers.messages import ACTOR
 from workers.outlet import open_outlet
 from workers.replays import Replays
@@ -190,7 +189,12 @@ class WorkerProcess:
                     self._dispatcher,
                     pause=dt.timedelta(seconds=settings.payment_query_seconds),
                 ),
-                Bills(self._engine, preparation, self._dispatcher, open_merchants(settings)),
+                Bills(
+                    self._engine,
+                    preparation,
+                    self._dispatcher,
+                    self._integrations.payments.merchants,
+                ),
             ]
         )
         # It waits for providers, so it has a thread of its own.

@@ -24,19 +24,20 @@ class Till:
     """Everything about money, as a task is handed it.
 
     Args:
+        merchants: All that we are paid as.
         confirm_from: Fen; see :class:`tasks.paying.Payments`.
     """
 
     def __init__(self, books: Books, merchants: Merchants, gate: Gate, confirm_from: int) -> None:
         self.books = books
         self.confirm_from = confirm_from
-        self._merchants = merchants
+        self.merchants = merchants
         self._gate = gate
 
     def of(self, channel: str, merchant: str) -> PaymentProvider:
         """The provider of one merchant."""
         # What API v2 cannot do, the same merchant does over API v3.
-        newer = self._merchants.find("wechat_pay_v3", merchant)
+        newer = self.merchants.find("wechat_pay_v3", merchant)
         return _provider(self._gate, self._merchant(channel, merchant), newer)
 
     def app_of(self, channel: str, merchant: str) -> str:
@@ -50,7 +51,7 @@ class Till:
         return self._merchant(channel, merchant).read(headers, body)
 
     def _merchant(self, channel: str, number: str) -> Merchant:
-        merchant = self._merchants.find(channel, number)
+        merchant = self.merchants.find(channel, number)
         if merchant is None:
             raise ConfigurationError(
                 "the merchant is no longer in ZJJ_MERCHANTS", code="merchant.unknown"

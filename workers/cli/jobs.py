@@ -15,10 +15,10 @@ from models.states import SETTLED, State
 from tasks.registry import task_named
 from workers.cli import replay as operators
 from workers.cli.exits import ENDED_BADLY
+from workers.cli.filters import opened
 from workers.cli.language import say_in as t
 from workers.cli.show import print_job
-from workers.entrance import Entrance, open_entrance
-from workers.settings import load_settings
+from workers.entrance import Entrance
 
 __all__ = ["app", "wait_for"]
 
@@ -64,12 +64,9 @@ def enqueue(
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
         raise InvalidValue("; ".join(_fault(fault) for fault in faults)) from None
-    entrance = open_entrance(load_settings())
-    try:
+    with opened() as entrance:
         job = entrance.service.enqueue(payload, backend=backend, idempotency_key=key)
         view = wait_for(entrance, job.id, wait) if wait else entrance.service.find(job.id)
-    finally:
-        entrance.close()
     if view is not None:
         _print(view, as_json=as_json)
         if wait and view.state is not State.SUCCEEDED:
@@ -85,11 +82,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help=t("Print JSON.", "输出 JSON。"))] = False,
 ) -> None:
     """Show one job."""
-    entrance = open_entrance(load_settings())
-    try:
+    with opened() as entrance:
         view = entrance.service.find(job_id)
-    finally:
-        entrance.close()
     if view is None:
         raise NotFound(t("there is no such job", "没有该任务"))
     _print(view, as_json=as_json)
