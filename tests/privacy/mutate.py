@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -26,7 +28,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -244,19 +246,77 @@ def _start(mutant: Mutant, tests: Sequence[str], seconds: int) -> int:
     signal.alarm(seconds)
     # A test's own timeout takes the alarm's place; what loops for ever is stopped by this one.
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    code = 1
+    try:
+        sys.meta_path.insert(0, _Finder(mutant))
+        code = _run(tests)
+    finally:
+        os._exit(code)
+
+
+def _run(tests: Sequence[str]) -> int:
+    """Run tests in silence; returns pytest's exit code."""
+    import pytest
+
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    sys.meta_path.insert(0, _Finder(mutant))
-    import pytest
-
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not slow"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    code = 1
-    try:
-        code = pytest.main([*options, *tests])
-    finally:
-        os._exit(int(code))
+    return int(pytest.main([*options, *tests]))
+
+
+def _rehearse(tests: Sequence[str]) -> list[str] | None:
+    """The modules that the tests import, by name; None if they fail without any change."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        code = 1
+        try:
+            code = _run(tests)
+            os.write(writing, " ".join(sys.modules).encode())
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        names = pipe.read().split()
+    return None if os.wait()[1] else names
+
+
+def _import_ahead(names: Sequence[str], module: str) -> None:
+    """Import what knows nothing of the module to be weakened, so that no child pays for it."""
+    for name in names:
+        package = name.partition(".")[0]
+        if package != "tests" and (package not in _OURS or module not in _reached(name)):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    assert module not in sys.modules
+
+
+_OURS = ("models", "integrations", "tasks", "workers")
+
+
+@functools.cache
+def _imported(module: str) -> frozenset[str]:
+    """Our modules that a module imports, with the packages that they are in."""
+    found = {module}
+    path = _path(module) if _path(module).exists() else _path(f"{module}.__init__")
+    tree = ast.parse(path.read_text("utf-8")) if path.exists() else ast.Module([], [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+    parents = {name.rsplit(".", depth)[0] for name in found for depth in range(name.count(".") + 1)}
+    return frozenset(name for name in found | parents if name.partition(".")[0] in _OURS)
+
+
+def _reached(module: str) -> set[str]:
+    """What importing a module imports of ours, however far, itself included."""
+    reached, new = set[str](), {module}
+    while new:
+        reached |= new
+        new = {further for name in new for further in _imported(name)} - reached
+    return reached
 
 
 def survivors(
@@ -295,58 +355,67 @@ def main() -> int:
     os.chdir(ROOT)
     os.environ["CI"] = "1"
     sys.path.insert(0, str(ROOT))
-    # Imported before forking, so that no child pays for it. Nothing of ours is among it.
-    for name in ("pytest", "hypothesis", "pydantic", "httpx", "phonenumbers", "stdnum.cn.ric"):
-        importlib.import_module(name)
     unexplained = 0
     for module in chosen.modules:
-        whole = Mutant(module, 0, "nothing", ast.parse(_path(module).read_text("utf-8")))
-        if not survivors([whole], TESTS):
-            print(f"The tests of {module} fail even without a change.")
-            return 2
-        made = [*mutants(module)]
-        if chosen.limit is not None and len(made) > chosen.limit:
-            made = random.Random(1).sample(made, chosen.limit)
-        alive = survivors(made, TESTS, processes=chosen.processes)
-        if alive and not chosen.quick:
-            print(f"{len(alive)} pass the quick tests; now all tests of gate, policy and proofs")
-            everything: dict[str, tuple[str, ...]] = dict.fromkeys(TESTS, EVERYTHING)
-            alive = survivors(alive, everything, ALL_SECONDS, chosen.processes)
-        alive.sort(key=lambda mutant: mutant.line)
-        print(f"{module}: {len(made)} mutants, {len(made) - len(alive)} killed")
-        for mutant in alive:
-            print(f"{module}:{mutant.line}: {mutant.what}")
-        unexplained += _keep(module, len(made), alive) if chosen.record else len(alive)
+        # What is imported ahead for one module may be the next one.
+        unexplained += _apart(functools.partial(_weaken, module, chosen))
     return 1 if unexplained else 0
 
 
-def _keep(module: str, made: int, alive: Sequence[Mutant]) -> int:
-    """Record a run; returns how many survivors nobody has explained.
+def _weaken(module: str, chosen: argparse.Namespace) -> int:
+    """Run one module; returns how many survivors nobody has explained."""
+    names = _rehearse(TESTS[module])
+    if names is None:
+        print(f"The tests of {module} fail even without a change.")
+        return _MANY
+    _import_ahead(names, module)
+    made = [*mutants(module)]
+    if chosen.limit is not None and len(made) > chosen.limit:
+        made = random.Random(1).sample(made, chosen.limit)
+    alive = survivors(made, TESTS, processes=chosen.processes)
+    if alive and not chosen.quick:
+        print(f"{len(alive)} pass the quick tests; now all tests of gate, policy and proofs")
+        everything: dict[str, tuple[str, ...]] = dict.fromkeys(TESTS, EVERYTHING)
+        alive = survivors(alive, everything, ALL_SECONDS, chosen.processes)
+    alive.sort(key=lambda mutant: mutant.line)
+    print(f"{module}: {len(made)} mutants, {len(made) - len(alive)} killed", flush=True)
+    for mutant in alive:
+        print(f"{module}:{mutant.line}: {mutant.what}", flush=True)
+    return _keep(module, len(made), alive) if chosen.record else len(alive)
 
-    In a process of its own: what this one imports, its children do not import as mutants.
-    """
+
+_MANY = 255
+
+
+def _apart(action: Callable[[], int]) -> int:
+    """Run in a process of its own, which answers with a small number."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    unexplained = 255
+    answer = _MANY
     try:
-        from workers.proofs.mutation import ModuleRun, Survivor, digest_of, record
-
-        # What has no place of its own, such as a filter of a comprehension, is at line 0.
-        lines = ["", *_path(module).read_text("utf-8").splitlines()]
-        run = ModuleRun(
-            module=module,
-            measured=time.strftime("%Y-%m-%d"),
-            digest=digest_of(module),
-            mutants=made,
-            survivors=tuple(
-                Survivor(line=each.line, at=lines[each.line].strip(), change=each.what, why="")
-                for each in alive
-            ),
-        )
-        unexplained = min(len(record(run)), 255)
+        answer = min(action(), _MANY)
     finally:
-        os._exit(unexplained)
+        os._exit(answer)
+
+
+def _keep(module: str, made: int, alive: Sequence[Mutant]) -> int:
+    """Record a run; returns how many survivors nobody has explained."""
+    from workers.proofs.mutation import ModuleRun, Survivor, digest_of, record
+
+    # What has no place of its own, such as a filter of a comprehension, is at line 0.
+    lines = ["", *_path(module).read_text("utf-8").splitlines()]
+    run = ModuleRun(
+        module=module,
+        measured=time.strftime("%Y-%m-%d"),
+        digest=digest_of(module),
+        mutants=made,
+        survivors=tuple(
+            Survivor(line=each.line, at=lines[each.line].strip(), change=each.what, why="")
+            for each in alive
+        ),
+    )
+    return len(record(run))
 
 
 if __name__ == "__main__":
