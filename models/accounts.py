@@ -71,7 +71,7 @@ class Affected:
     categories: tuple[str, ...]
     disclosures: int
     nobodys: int
-    """Disclosures that name no person, so that somebody beyond ``subjects`` may be touched."""
+    """Disclosures whose job is about no known person, so that somebody beyond ``subjects`` may be touched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,8 @@ def touched_by_leak(
 ) -> Affected:
     """Everybody about whom something may have reached ``recipient`` in ``[begin, end)``.
 
-    What provably never left does not count; what was begun without a known end does.
+    What provably never left does not count; what was begun without a known end does. A disclosure
+    that has no subject touches everybody else whom its job is about.
     """
     where = and_(
         disclosures.c.recipient == recipient,
@@ -117,16 +118,23 @@ def touched_by_leak(
     )
     subjects: set[str] = set()
     categories: dict[str, None] = {}
+    others: dict[str, list[str]] = {}
+    query = select(job_people).where(
+        job_people.c.job_id.in_(
+            select(disclosures.c.job_id).where(where, disclosures.c.subject.is_(None))
+        )
+    )
+    for row in connection.execute(query):
+        others.setdefault(row.job_id, []).append(row.person)
     count = nobodys = 0
     for item in _merged(connection, where):
         if not (item.left and item.categories):
             continue
         count += 1
         categories |= dict.fromkeys(item.categories)
-        if item.subject is None:
-            nobodys += 1
-        else:
-            subjects.add(item.subject)
+        touched = [item.subject] if item.subject else others.get(item.job_id, [])
+        nobodys += not touched
+        subjects.update(touched)
     return Affected(
         recipient=recipient,
         begin=begin,

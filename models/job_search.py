@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, or_, select, union
+from sqlalchemy import ColumnElement, Connection, exists, or_, select
 
+from models.people import jobs_about
 from models.states import State
-from models.tables import disclosures, job_people, jobs
+from models.tables import disclosures, jobs
 
 __all__ = ["JobFilter", "JobSummary", "conditions", "search_jobs"]
 
@@ -79,7 +79,7 @@ def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
         if getattr(wanted, name) is not None
     ]
     if wanted.subject is not None:
-        found.append(columns.id.in_(_about(wanted.subject)))
+        found.append(columns.id.in_(jobs_about(wanted.subject)))
     if wanted.consent_ref is not None:
         relying = (columns.consent_ref, columns.guardian_ref)
         found.append(or_(*(column == wanted.consent_ref for column in relying)))
@@ -97,14 +97,6 @@ def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         found.append(columns.created_at < wanted.until)
     return found
-
-
-def _about(person: str) -> Any:
-    """Ids of jobs: two searches by index, where one condition for both would read every row."""
-    return union(
-        select(jobs.c.id).where(jobs.c.subject == person),
-        select(job_people.c.job_id).where(job_people.c.person == person),
-    )
 
 
 _SUMMARY = (

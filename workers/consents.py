@@ -39,7 +39,7 @@ from models.replays import cancel_jobs
 from tasks.payload import ConsentRef, Payload, UserId
 from tasks.registry import TASKS
 
-__all__ = ["Agreement", "Consents", "Objection", "Stopped"]
+__all__ = ["Agreement", "Consents", "Objection", "Stopped", "duties"]
 
 
 class _OfAPerson(Payload):
@@ -247,7 +247,7 @@ class Consents:
 
     def _cancel(self, wanted: JobFilter, actor: str, code: str) -> int:
         """Cancel what waits, a batch at a time; the gate withholds what is faster."""
-        spared = () if code == _WITHDRAWN else self._duties()
+        spared = () if code == _WITHDRAWN else duties(self._policy)
         count = 0
         while True:
             with self._writing() as connection:
@@ -264,20 +264,23 @@ class Consents:
                 return count
             count += len(cancelled)
 
-    def _duties(self) -> list[str]:
-        """Kinds of jobs that do nothing but what the law demands."""
-        return [kind for kind, task in TASKS.items() if self._is_duty(task.operations)]
-
-    def _is_duty(self, operations: tuple[str, ...]) -> bool:
-        bases = (
-            self._policy.purposes[self._policy.operation(name).purpose].basis for name in operations
-        )
-        return bool(operations) and all(basis.kind == "legal_duty" for basis in bases)
-
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         with answering(), writing(self._engine) as connection:
             yield connection
+
+
+def duties(policy: Policy) -> list[str]:
+    """Kinds of jobs that do nothing but what the law demands."""
+    return [
+        kind
+        for kind, task in TASKS.items()
+        if task.operations
+        and all(
+            policy.purposes[policy.operation(name).purpose].basis.kind == "legal_duty"
+            for name in task.operations
+        )
+    ]
 
 
 def _by(backend: str | None) -> str:

@@ -19,6 +19,7 @@ from workers.codes import CodeService
 from workers.consents import Consents
 from workers.desk import Desk
 from workers.dispatch import Dispatcher, connect_redis
+from workers.erasure import Erasure
 from workers.limits import Limiter, Shield
 from workers.login_phones import LoginPhones
 from workers.published import open_policy
@@ -45,6 +46,7 @@ class Entrance:
     preparation: Preparation
     service: JobService
     consents: Consents
+    erasure: Erasure
     codes: CodeService
     limiter: Limiter
     shield: Shield
@@ -83,6 +85,7 @@ def open_entrance(settings: Settings) -> Entrance:
         dispatcher=dispatcher,
         preparation=preparation,
         consents=Consents(engine, pseudonyms, policy),
+        erasure=Erasure(engine, policy),
         service=service,
         codes=CodeService(
             service,

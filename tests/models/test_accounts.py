@@ -116,6 +116,18 @@ def test_people_are_counted_once_and_disclosures_without_a_person_apart(
     assert (found.subjects, found.disclosures, found.nobodys) == ((ONE, OTHER), 4, 1)
 
 
+def test_a_disclosure_without_a_subject_touches_whom_its_job_is_about(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    claimed = claim_new(engine, subject=None, people=(ONE, OTHER))
+    write(engine, ledger.write_disclosures, a_disclosure(claimed))
+    named = claim_new(engine, subject=ONE, people=("3" * 64,))
+    write(engine, ledger.write_disclosures, a_disclosure(named))
+
+    found = _touched(engine)
+    assert (found.subjects, found.disclosures, found.nobodys) == ((ONE, OTHER), 2, 0)
+
+
 def test_sums_tell_sent_from_denied(engine: Engine, ledger: LedgerWriter) -> None:
     _send(engine, ledger, ONE)
     _send(engine, ledger, ONE, at=NOW + SECOND)

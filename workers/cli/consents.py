@@ -1,7 +1,9 @@
-"""``zjj privacy consents``, ``restrict`` and ``lift``: what people agreed to and what they forbid."""
+"""``zjj privacy consents``, ``restrict``, ``lift`` and ``erase``: what people agree to and forbid."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated
 
 import orjson
@@ -10,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from models.consents import RestrictionReason, consents_of, restrictions_of
-from workers.cli.filters import AsJson, actor, opened
+from models.people import Forgotten
+from workers.cli.exits import ENDED_BADLY
+from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
 from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
 from workers.consents import Objection
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "rows_by_table"]
 
 _OPERATOR = "operator"
 """Imposes what operators restrict by phone."""
@@ -39,6 +43,14 @@ def add_commands(app: typer.Typer) -> None:
         ),
     )(restrict)
     app.command("lift", help=t("Lift a restriction.", "解除限制处理。"))(lift)
+    app.command(
+        "erase",
+        help=t(
+            "Forget a person (PIPL 47): jobs with their payloads, codes, deliveries, verdicts. The "
+            "account of what left stays, without values.",
+            "删除某人的信息：任务及其内容、验证码、送达记录、核验结论；不含具体内容的对外提供台账予以保留。",
+        ),
+    )(erase)
 
 
 def consents(
@@ -122,6 +134,65 @@ def lift(
     with opened() as entrance:
         entrance.consents.lift(restriction, backend=None, actor=actor())
     typer.echo(t("Lifted.", "已解除。"))
+
+
+def erase(
+    reason: Reason,
+    phone: PhoneAsked = None,
+    user: UserAsked = None,
+    backend: BackendOfUser = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help=t("Only say what it would come to.", "只显示结果，不实际删除。")
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person.
+
+    Exits with 1 if something of theirs is still on its way and must be erased another time.
+    """
+    person = asked_person(phone, user, backend)
+    with opened() as entrance:
+        erased = entrance.erasure.erase(
+            person.pseudonym(entrance.pseudonyms), actor=actor(), reason=reason, dry_run=dry_run
+        )
+    if as_json:
+        typer.echo(orjson.dumps({"dry_run": dry_run} | asdict(erased)))
+    else:
+        _print_erased(erased, dry_run=dry_run)
+    if erased.unfinished:
+        raise typer.Exit(ENDED_BADLY)
+
+
+def _print_erased(erased: Forgotten, *, dry_run: bool) -> None:
+    if not erased.forgotten:
+        typer.echo(t("There is nothing to erase.", "没有可删除的记录。"))
+    elif dry_run:
+        typer.echo(t("Would be erased: ", "将删除：") + rows_by_table(erased.forgotten))
+    else:
+        typer.echo(t("Erased: ", "已删除：") + rows_by_table(erased.forgotten))
+    if erased.kept:
+        typer.echo(
+            t(
+                "Kept without values, to account for it: ",
+                "依法留存以备说明（不含具体内容）：",
+            )
+            + rows_by_table(erased.kept)
+        )
+    if erased.unfinished:
+        typer.echo(
+            t(
+                f"{erased.unfinished} jobs are still on their way: erase again in a minute.",
+                f"另有 {erased.unfinished} 个任务尚未结束，请稍后再次执行。",
+            )
+        )
+
+
+def rows_by_table(rows: Mapping[str, int]) -> str:
+    """Numbers of rows, in a line."""
+    return ", ".join(f"{table} {number}" for table, number in rows.items())
 
 
 def _time(instant: object) -> str:

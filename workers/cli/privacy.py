@@ -31,8 +31,9 @@ from models.database import open_database
 from models.disclosures import Verdict
 from models.errors import DatabaseUnavailable, InvalidValue, NotFound
 from models.ledger import verify_ledger
+from models.people import kept_about
 from models.pseudonyms import Pseudonyms
-from workers.cli.consents import add_commands
+from workers.cli.consents import add_commands, rows_by_table
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.language import say_in as t
 from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
@@ -143,8 +144,9 @@ def recipients(
 @app.command(
     "subject",
     help=t(
-        "One person's disclosures: who got which categories, when and why; never a value.",
-        "查询某人的信息对外提供记录：接收方、类别、时间、目的；不含具体内容。",
+        "One person's disclosures: who got which categories, when and why; and in which tables "
+        "something about them is kept. Never a value.",
+        "查询某人的信息对外提供记录（接收方、类别、时间、目的）及本系统保存的记录数；不含具体内容。",
     ),
 )
 def subject(
@@ -162,12 +164,17 @@ def subject(
     pseudonym = person.pseudonym(Pseudonyms(settings.pseudonym))
     with _reading(settings) as connection:
         found = disclosures_of(connection, [pseudonym])
+        kept = kept_about(connection, pseudonym)
     if as_json:
-        _print_json({"subject": pseudonym, "disclosures": [_plain(item) for item in found]})
-    elif found:
+        disclosed = [_plain(item) for item in found]
+        _print_json({"subject": pseudonym, "disclosures": disclosed, "kept": kept})
+        return
+    if found:
         Console(highlight=False).print(_table(open_policy(settings), found))
     else:
         typer.echo(t("Nothing about this person was ever sent.", "没有关于此人的对外提供记录。"))
+    if kept:
+        typer.echo(t("Rows kept here: ", "本系统保存的记录数：") + rows_by_table(kept))
 
 
 @app.command(

@@ -25,7 +25,7 @@ from models.keys import decode_key
 from models.ledger import LedgerWriter
 from models.pii import Phone
 from models.pseudonyms import Pseudonyms
-from models.tables import disclosure_results, disclosures, job_people
+from models.tables import disclosure_results, disclosures, job_people, jobs
 from tests.workers.rows import store_job
 from workers.cli.app import app
 
@@ -240,6 +240,41 @@ def test_a_person_is_restricted_shown_and_set_free(zjj: Zjj, engine: Engine) -> 
         audits = audits_of(connection, restriction["id"])
     assert [audit.action for audit in audits] == ["person.restrict", "person.unrestrict"]
     assert {audit.actor.partition(":")[0] for audit in audits} == {"cli"}
+
+
+def test_a_person_is_erased_after_a_look_at_what_that_comes_to(zjj: Zjj, engine: Engine) -> None:
+    job_id = _disclose(engine, user="u-17")
+    with writing(engine) as connection:
+        connection.execute(update(jobs).values(state="succeeded"))
+    who = ("--user", "-", "--backend", "shop")
+    shown = zjj("subject", *who, typed="u-17\n").output
+    assert "Rows kept here: job_people 1, jobs 1, disclosures 1" in shown
+
+    trial = zjj("erase", *who, "--reason", "on paper", "--dry-run", typed="u-17\n")
+    assert "Would be erased: job_people 1, jobs 1" in trial.output
+    done = zjj("erase", *who, "--reason", "on paper", typed="u-17\n")
+    assert "Erased: job_people 1, jobs 1" in done.output
+    assert "without values, to account for it: disclosures 1" in done.output
+    assert (trial.exit_code, done.exit_code) == (0, 0)
+    again = zjj("erase", *who, "--reason", "on paper", "--json", typed="u-17\n")
+    assert json.loads(again.output) == {
+        "dry_run": False,
+        "forgotten": {},
+        "kept": {},
+        "unfinished": 0,
+    }
+    phone = zjj("subject", "--phone", "-", "--json", typed=PHONE).output
+    assert [item["job_id"] for item in json.loads(phone)["disclosures"]] == [job_id]
+    assert zjj("ledger", "verify").exit_code == 0
+
+
+def test_what_is_on_its_way_is_said_and_makes_an_erasure_fail(zjj: Zjj, engine: Engine) -> None:
+    _disclose(engine, user="u-17")
+    who = ("--user", "-", "--backend", "shop")
+    done = zjj("erase", *who, "--reason", "on paper", typed="u-17\n")
+
+    assert "1 jobs are still on their way" in done.output
+    assert done.exit_code == 1
 
 
 def test_a_number_on_the_command_line_is_refused(zjj: Zjj, engine: Engine) -> None:
