@@ -1,7 +1,7 @@
-"""What to do about a payment provider's answer, by its code.
+"""What to do about a provider's answer, by its code.
 
-Asking is harmless, so an unclear answer to a question is asked again. An order to give money back
-may have been carried out, so an unclear answer to one has an unknown outcome.
+At payment providers asking is harmless, so an unclear answer to a question is asked again. An order
+to give money back may have been carried out, so an unclear answer to one has an unknown outcome.
 """
 
 from __future__ import annotations
@@ -35,6 +35,21 @@ class Remedy:
     retry_after: float | None = None
     stops_recipient: bool = False
 
+    def as_error(self, provider_code: str | None, *, retry_after: float | None = None) -> ZjjError:
+        """The error to raise.
+
+        Args:
+            provider_code: The provider's own code; never its message, which may quote a value.
+            retry_after: Seconds, if the provider itself has named them.
+        """
+        return self.error(
+            self.why,
+            code=self.code,
+            provider_code=provider_code,
+            retry_after=retry_after or self.retry_after,
+            stops_recipient=self.stops_recipient,
+        )
+
 
 UNCLEAR = Remedy(
     UnknownOutcomeError,
@@ -50,7 +65,7 @@ _NO_ANSWER = Remedy(
 def remedied(
     remedies: Mapping[str, Remedy], code: object, *, asks: bool, unclear: bool = False
 ) -> ZjjError:
-    """The error for one answer; it bears the provider's code, never its message.
+    """The error for one answer of a payment provider.
 
     Args:
         remedies: By the provider's code.
@@ -64,10 +79,4 @@ def remedied(
         remedy = UNCLEAR
     if asks and remedy is UNCLEAR:
         remedy = _NO_ANSWER
-    return remedy.error(
-        remedy.why,
-        code=remedy.code,
-        provider_code=known,
-        retry_after=remedy.retry_after,
-        stops_recipient=remedy.stops_recipient,
-    )
+    return remedy.as_error(known)

@@ -14,33 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from integrations.remedy import Remedy
 from models.errors import GiveUpError, RetryError, UnknownOutcomeError, WaitError, ZjjError
 
-__all__ = ["OK", "REMEDIES", "SMS_AUTH_REMEDIES", "Remedy", "fault"]
+__all__ = ["OK", "REMEDIES", "SMS_AUTH_REMEDIES", "fault"]
 
 OK = "OK"
 """Accepted for delivery, which is not delivered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """What the caller of a refused request must do.
-
-    Args:
-        error: The branch of the tree.
-        code: Our own static code.
-        why: One sentence for a person.
-        retry_after: Seconds to wait.
-        stops_recipient: Every further text would be refused in the same way.
-    """
-
-    error: type[ZjjError]
-    code: str
-    why: str
-    retry_after: float | None = None
-    stops_recipient: bool = False
 
 
 _CHECK = Remedy(
@@ -258,16 +239,16 @@ def fault(
     """
     known = code if isinstance(code, str) and _CODE.fullmatch(code) else None
     if status >= 500 or known is None:
-        return _error(_CHECK, known)
+        return _CHECK.as_error(known)
     if status >= 400 and (seconds := _seconds(retry_after)) is not None:
-        return _error(_SLOW_DOWN, known, retry_after=seconds)
+        return _SLOW_DOWN.as_error(known, retry_after=seconds)
     if known == OK:
-        return None if status == 200 else _error(_CHECK, known)
+        return None if status == 200 else _CHECK.as_error(known)
     remedy = remedies.get(known) or _family(remedies, known)
     if remedy is _NUMBER_LIMIT and isinstance(message, str):
         named = (limit for word, limit in _NUMBER_LIMITS.items() if word in message)
         remedy = next(named, remedy)
-    return _error(remedy, known)
+    return remedy.as_error(known)
 
 
 def _family(remedies: Mapping[str, Remedy], code: str) -> Remedy:
@@ -279,13 +260,3 @@ def _seconds(retry_after: str | None) -> float | None:
     if retry_after is None or not re.fullmatch(r"[0-9]{1,9}", retry_after):
         return None
     return max(int(retry_after) / 1000, 1.0) if int(retry_after) else None
-
-
-def _error(remedy: Remedy, code: str | None, *, retry_after: float | None = None) -> ZjjError:
-    return remedy.error(
-        remedy.why,
-        code=remedy.code,
-        provider_code=code,
-        retry_after=retry_after or remedy.retry_after,
-        stops_recipient=remedy.stops_recipient,
-    )

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from integrations.aliyun.codes import REMEDIES, Remedy
+from integrations.aliyun.codes import REMEDIES
+from integrations.remedy import Remedy
 from models.errors import GiveUpError, RetryError, UnknownOutcomeError, WaitError
 
 if TYPE_CHECKING:
@@ -89,14 +90,14 @@ def identity_fault(status: int, code: object, *, retry_after: str | None = None)
     """
     known = code if isinstance(code, str) and _CODE.fullmatch(code) else None
     if status >= 500:
-        return _error(_BUSY, known)
+        return _BUSY.as_error(known)
     if status >= 400 and retry_after is not None and re.fullmatch(r"[1-9][0-9]{0,8}", retry_after):
-        return _error(_SLOW_DOWN, known, retry_after=max(int(retry_after) / 1000, 1.0))
+        return _SLOW_DOWN.as_error(known, retry_after=max(int(retry_after) / 1000, 1.0))
     if known == SERVED:
-        return None if status == 200 else _error(_UNCLEAR, known)
+        return None if status == 200 else _UNCLEAR.as_error(known)
     if known is None or known.startswith(_NOT_OF_THIS_PRODUCT):
-        return _error(_UNCLEAR, known)
-    return _error(IDENTITY_REMEDIES.get(known) or _of_the_gateway(known), known)
+        return _UNCLEAR.as_error(known)
+    return (IDENTITY_REMEDIES.get(known) or _of_the_gateway(known)).as_error(known)
 
 
 def _of_the_gateway(code: str) -> Remedy:
@@ -106,13 +107,3 @@ def _of_the_gateway(code: str) -> Remedy:
         if code == name or (name.endswith("*") and code.startswith(name[:-1]))
     )
     return next(families, _UNCLEAR)
-
-
-def _error(remedy: Remedy, code: str | None, *, retry_after: float | None = None) -> ZjjError:
-    return remedy.error(
-        remedy.why,
-        code=remedy.code,
-        provider_code=code,
-        retry_after=retry_after or remedy.retry_after,
-        stops_recipient=remedy.stops_recipient,
-    )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from integrations.aliyun.codes import SMS_AUTH_REMEDIES, Remedy, fault
+from integrations.aliyun.codes import SMS_AUTH_REMEDIES, fault
 from integrations.aliyun.signing import AliyunCredentials, signer
+from integrations.remedy import Remedy
 from models.errors import GiveUpError, UnknownOutcomeError
 from models.pii import Phone
 

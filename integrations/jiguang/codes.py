@@ -6,7 +6,7 @@ clear refusal has an unknown outcome; the person asks for a new token.
 
 from __future__ import annotations
 
-from integrations.aliyun.codes import Remedy
+from integrations.remedy import Remedy
 from models.errors import GiveUpError, UnknownOutcomeError, WaitError, ZjjError
 
 __all__ = ["JIGUANG_REMEDIES", "OK", "login_fault"]
@@ -77,10 +77,4 @@ def login_fault(status: int, code: str | None) -> ZjjError | None:
     if status == 200 and code == OK:
         return None
     remedy = _UNCLEAR if status >= 500 else JIGUANG_REMEDIES.get(code or "", _UNCLEAR)
-    return remedy.error(
-        remedy.why,
-        code=remedy.code,
-        provider_code=code,
-        retry_after=remedy.retry_after,
-        stops_recipient=remedy.stops_recipient,
-    )
+    return remedy.as_error(code)
