@@ -37,6 +37,7 @@ Leaf = str | int | bool
 Leaves = dict[Path, Leaf]
 
 _BOUNDARY = "zjj-9c1d7b52e0f8"
+_FIRST = "[0]"
 
 CONTENT_TYPES: Mapping[Place, str] = {
     Place.FORM: "application/x-www-form-urlencoded",
@@ -54,7 +55,7 @@ def write(place: Place, leaves: Iterable[tuple[Path, Leaf]]) -> bytes:
     """The bytes of a query or a body.
 
     A path of two or more names means nested JSON: in a form or query, JSON text inside the
-    parameter that the first name gives.
+    parameter that the first name gives. ``[0]`` is the one item of a list.
     """
     return _WRITERS[place](leaves)
 
@@ -127,7 +128,20 @@ def _tree(leaves: Iterable[tuple[Path, Leaf]]) -> dict[str, Any]:
     return root
 
 
-_json_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _json_text(value: object) -> str:
+    return _encode(_with_lists(value))
+
+
+def _with_lists(value: object) -> object:
+    """A branch whose only name is ``[0]`` is a list of one."""
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_FIRST}:
+        return [_with_lists(value[_FIRST])]
+    return {name: _with_lists(child) for name, child in value.items()}
 
 
 def _write_pairs(leaves: Iterable[tuple[Path, Leaf]]) -> bytes:
@@ -221,6 +235,8 @@ def _put(path: Path, leaf: Leaf, leaves: Leaves) -> None:
 def _flatten(path: Path, value: object, leaves: Leaves) -> None:
     if isinstance(value, dict) and value:
         for name, child in value.items():
+            if name.startswith("["):
+                raise Unreadable("a name that could be read as a place in a list")
             _flatten((*path, name), child, leaves)
     elif isinstance(value, list) and value:
         for index, child in enumerate(value):

@@ -42,7 +42,7 @@ class Reply:
     """HTTP status."""
     fields: Mapping[str, Any]
     """By the policy's keep-list: dotted path to text, number or truth value. ``Rows[].Code``
-    gives ``Rows``: a tuple with a mapping for each row. Absent is what the reply lacked, and what
+    gives ``Rows``: a tuple with a mapping for each row, ``Ids[]`` a tuple of values. Absent is what the reply lacked, and what
     did not look like a code."""
     headers: Mapping[str, str]
     """The policy's reply headers, names in lower case."""
@@ -136,9 +136,12 @@ def _kept(rule: ReplyRule, document: dict[str, Any]) -> dict[str, Any]:
     wanted: list[tuple[str, Callable[[object], object]]] = [(path, _code) for path in rule.keep]
     wanted += ((path, partial(_excerpt, pattern)) for path, pattern in rule.excerpts.items())
     for path, keep in wanted:
-        table, rows, column = path.partition("[].")
-        found = _find(document, table)
-        if not rows:
+        table, rows, column = path.partition("[]")
+        found, column = _find(document, table), column.removeprefix(".")
+        if rows and not column:
+            items = map(keep, found[:most] if isinstance(found, list) else ())
+            fields[table] = tuple(item for item in items if item is not None)
+        elif not rows:
             _keep(fields, path, keep(found))
         elif isinstance(found, list):
             for row, into in zip(

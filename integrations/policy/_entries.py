@@ -264,7 +264,8 @@ class ReplyRule(_Entry):
     request_id: str | None = None
     """Which kept field is the recipient's own name for the request."""
     keep: tuple[_ReplyPath, ...]
-    """Kept if they look like codes; ``Rows[].Code`` keeps one field of each row."""
+    """Kept if they look like codes; ``Rows[].Code`` keeps one field of each row, ``Ids[]`` each item
+    of a list."""
     excerpts: Annotated[_Table[_Pattern], Field(default_factory=lambda: MappingProxyType({}))]
     """Of these fields only the first match of the pattern is kept."""
     personal: Annotated[
