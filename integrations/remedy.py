@@ -14,7 +14,7 @@ from models.errors import RetryError, UnknownOutcomeError, ZjjError
 
 __all__ = ["UNCLEAR", "Remedy", "remedied"]
 
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

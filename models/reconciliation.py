@@ -55,6 +55,7 @@ class Question:
     """When the attempt in question disclosed something last."""
     operation: str | None
     """What it disclosed last by."""
+    expires_at: dt.datetime | None
     claimed_at: dt.datetime
 
 
@@ -154,6 +155,7 @@ def claim_question(
         nonce=row.nonce,
         sent_at=(sent.at if sent else row.settled_at) or now,
         operation=sent.operation if sent else None,
+        expires_at=row.expires_at,
         claimed_at=now,
     )
 

@@ -52,6 +52,7 @@ __all__ = [
     "payment_notifications",
     "payment_transitions",
     "payments",
+    "push_cids",
     "refunds",
     "replay_items",
     "replays",
@@ -573,6 +574,17 @@ login_phones = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("bucket", String(10), nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+# Keys under which pushes may be repeated.
+
+push_cids = Table(
+    "push_cids",
+    metadata,
+    Column("reference", _Id, primary_key=True),
+    Column("job_id", _Id, nullable=False),
+    Column("cid", _Code, nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False, index=True),
 )
 
 # Verdicts about people, found again by a keyed fingerprint of what was checked.

@@ -11,6 +11,7 @@ from tasks.payment_bill import PAYMENT_BILL
 from tasks.payment_callback import PAYMENT_CALLBACK
 from tasks.payment_query import PAYMENT_QUERY
 from tasks.phone_login import JIGUANG_LOGIN, PHONE_CHECK, PHONE_LOGIN
+from tasks.push import PUSH
 from tasks.refund import REFUND
 from tasks.sms_code import SMS_CODE
 from tasks.sms_code_check import SMS_CODE_CHECK
@@ -36,6 +37,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             PAYMENT_QUERY,
             REFUND,
             PAYMENT_BILL,
+            PUSH,
         )
     }
 )

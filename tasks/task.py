@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from models.attempts import Attempt
     from models.identities import IdentityRecord, KeepVerdict
     from models.login_phones import KeepPhone
+    from tasks.push import PushSender
 
 __all__ = [
     "CodeProvider",
@@ -136,6 +137,10 @@ class Context(Protocol):
     def payments(self) -> Payments:
         """Everything about money."""
 
+    @property
+    def pushes(self) -> PushSender:
+        """Push notices."""
+
 
 def _no_lane(_payload: object) -> None:
     return None
@@ -164,6 +169,8 @@ class Task:
             so that unknown outcomes may be replayed.
         roads: Several ways to do it, of which one is taken (see :mod:`tasks.roads`); ``handle``
             and ``operations`` then only describe the ordinary one.
+        sends_again: Whether ``reconcile`` itself repeats what may have been sent, so that the job's
+            lifetime binds it too.
         asks_about: Operations after which ``reconcile`` has somebody to ask.
         announces: Whether the backend is told by a webhook how the job ends.
         forgets: Whether the payload is erased at every end, so that nothing of it is replayed; else
@@ -183,6 +190,7 @@ class Task:
     reaches: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     reconcile: Callable[[Any, Attempt, Context, dt.datetime], Outcome] | None = None
     repeatable: bool = False
+    sends_again: bool = False
     roads: tuple[Road, ...] = ()
     asks_about: tuple[str, ...] = ()
     announces: bool = False

@@ -21,6 +21,7 @@ from workers.identities import IdentityChecks, open_identity_checks
 from workers.logins import LoginRoads, open_login_roads
 from workers.merchants import open_merchants
 from workers.published import open_policy
+from workers.pushes import Pushes, open_pushes
 from workers.settings import Settings
 from workers.sms_outlet import SmsRoads, open_sms_roads
 from workers.till import Till
@@ -37,6 +38,7 @@ class Integrations:
     identities: IdentityChecks
     logins: LoginRoads
     payments: Till
+    pushes: Pushes
     gate: Gate
 
     @property
@@ -85,6 +87,7 @@ def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrati
         identities=open_identity_checks(gate, engine, settings),
         logins=open_login_roads(gate, engine, settings),
         payments=Till(Books(engine), open_merchants(settings), gate, settings.payment_confirm_from),
+        pushes=open_pushes(gate, engine, settings),
         gate=gate,
     )
 

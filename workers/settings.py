@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     jiguang_private_key_file: Path | None = Field(
         default=None, description="PEM; its public half stands in Jiguang's console"
     )
+    jpush_app_key: str | None = None
+    jpush_master_secret: SecretStr | None = None
     china_mobile_road: Literal["aliyun", "jiguang"] = Field(
         default="aliyun", description="whose SDK brings China Mobile's login tokens"
     )

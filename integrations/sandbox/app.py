@@ -21,6 +21,7 @@ from integrations.sandbox.exchange import Answer, Request
 from integrations.sandbox.faults import Fault, Faults
 from integrations.sandbox.jiguang import JiguangProvider
 from integrations.sandbox.journal import Journal
+from integrations.sandbox.jpush import JPushProvider
 from integrations.sandbox.tills import Tills
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Sandbox:
             self.dypns,
             CloudauthProvider(config, clock=clock),
             JiguangProvider(),
+            JPushProvider(config, clock=clock),
             self.backend,
         )
         self.tills = Tills(config.callbacks, clock=clock)

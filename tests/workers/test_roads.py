@@ -55,6 +55,7 @@ from workers.logins import open_login_roads
 from workers.maintenance import Reconciler
 from workers.merchants import Merchants
 from workers.outlet import Integrations
+from workers.pushes import open_pushes
 from workers.service import JobService
 from workers.settings import load_settings
 from workers.sms_outlet import open_sms_roads
@@ -97,6 +98,7 @@ class World:
             identities=open_identity_checks(gate, self.engine, settings),
             logins=open_login_roads(gate, self.engine, settings),
             payments=till,
+            pushes=open_pushes(gate, self.engine, settings),
             gate=gate,
         )
         self.circuits = Circuits(self.engine, commits, gate.policy, moment=0.0)

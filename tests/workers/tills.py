@@ -97,6 +97,7 @@ class Shop:
             identities=outlet.identities,
             logins=outlet.logins,
             payments=self.till,
+            pushes=outlet.pushes,
             gate=outlet.gate,
         )
         preparation = Preparation(

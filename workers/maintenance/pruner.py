@@ -12,6 +12,7 @@ from models.codes import prune_codes
 from models.database import writing
 from models.identities import prune_verdicts
 from models.payments.inbox import prune_notifications
+from models.push_cids import CIDS_KEPT, prune_cids
 from models.sealing import Sealer
 from models.upkeep import destroy_past_buckets, prune_jobs, prune_workers
 
@@ -52,6 +53,7 @@ class Pruner:
             pruned = prune_jobs(connection, settled_before=now - _JOBS_KEPT)
             pruned += prune_verdicts(connection, before=now - self._verdicts_kept)
             pruned += prune_notifications(connection, before=now - _JOBS_KEPT)
+            pruned += prune_cids(connection, before=now - CIDS_KEPT)
             gone = prune_workers(connection, silent_since=now - _WORKERS_KEPT)
         with writing(self._engine) as connection:
             gone += prune_codes(connection, now=now) + prune_limits(connection, now=now)

@@ -1,4 +1,7 @@
-"""Asks recipients what became of jobs whose outcome is unknown; never repeats one.
+"""Asks recipients what became of jobs whose outcome is unknown.
+
+It repeats one only where the recipient itself makes sure that nothing happens twice: a push under
+its cid.
 
 Aliyun does not say how soon a text shows in QuerySendDetails, so a text that is not found may
 still be on its way: nothing short of a person's decision sends it again. After the last question
@@ -99,7 +102,7 @@ class Reconciler:
 
     def _ask(self, question: Question, task: Task) -> bool:
         started = time.perf_counter()
-        attempt = self._attempt(question)
+        attempt = self._attempt(question, task)
         try:
             payload = task.payload.model_validate(self._open(question))
             attempt.held = payload.held()
@@ -142,7 +145,7 @@ class Reconciler:
         )
         return counted and answer.event is not Event.LOSE
 
-    def _attempt(self, question: Question) -> Attempt:
+    def _attempt(self, question: Question, task: Task) -> Attempt:
         return Attempt(
             job_id=question.job_id,
             kind=question.kind,
@@ -151,8 +154,8 @@ class Reconciler:
             worker_id=self._worker_id,
             backend=question.backend,
             policy_version=self._policy_version,
-            # A lifetime forbids late messages; the question sends none.
-            expires_at=None,
+            # A lifetime forbids late messages; most questions send none.
+            expires_at=question.expires_at if task.sends_again else None,
             nonce=question.nonce,
             subject=question.subject,
             consent_ref=question.consent_ref,

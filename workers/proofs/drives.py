@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from integrations.alipay.pay import Alipay
 from integrations.alipay.signing import signer as alipay_signer
@@ -21,13 +21,20 @@ from integrations.backend import BackendWebhooks
 from integrations.backend.signature import signer as webhook_signer
 from integrations.destinations import OwnHosts
 from integrations.gate import Gate, Signer
-from integrations.jiguang import JiguangCredentials, JiguangLogin, PhoneCipher
+from integrations.jiguang import (
+    JiguangCredentials,
+    JiguangLogin,
+    JPush,
+    PhoneCipher,
+    load_notices,
+)
 from integrations.jiguang.login import basic_signer
 from integrations.policy import Operation
 from integrations.sandbox import jiguang_key
 from integrations.sandbox.alipay import bill_parameters
 from integrations.sandbox.backend import BACKEND_HOST
 from integrations.sandbox.config import GIFTED_TEMPLATES, SCENE_TEMPLATES, SandboxConfig
+from integrations.sandbox.jpush import SAMPLE_CID
 from integrations.sandbox.merchants import (
     SAMPLE_AMOUNT,
     SAMPLE_ORDER,
@@ -47,6 +54,7 @@ from models.clock import BEIJING, utc_now
 from models.errors import RetryError
 from models.states import State
 from models.webhooks import OpenEndpoint, SigningKey
+from tasks.push import Notice
 from tasks.webhook import EXAMPLE_ENDPOINT, Webhook
 
 __all__ = ["DRIVES", "Drive", "TappedGate", "personal_fields"]
@@ -98,6 +106,15 @@ _JIGUANG = JiguangCredentials(jiguang_key.APP_KEY, jiguang_key.MASTER_SECRET)
 
 def _jiguang(gate: Gate) -> JiguangLogin:
     return JiguangLogin(gate, _JIGUANG, PhoneCipher(jiguang_key.PRIVATE_KEY))
+
+
+def _jpush(gate: Gate) -> JPush:
+    return JPush(gate, _JIGUANG, load_notices(gate.policy, get_args(Notice)))
+
+
+def _push(gate: Gate, attempt: Attempt) -> object:
+    attempt.held = {**attempt.held, "notice": get_args(Notice)[0]}
+    return _jpush(gate).push(attempt, SAMPLE_CID)
 
 
 def _aliyun_pinned(now: dt.datetime) -> Signer:
@@ -248,6 +265,10 @@ DRIVES: Mapping[str, Drive] = {
     "jiguang.login.phone": Drive(
         lambda gate, a: _jiguang(gate).phone_of(a), lambda _now: basic_signer(_JIGUANG)
     ),
+    "jiguang.push.cid": Drive(
+        lambda gate, a: _jpush(gate).new_cid(a), lambda _now: basic_signer(_JIGUANG)
+    ),
+    "jiguang.push.send": Drive(_push, lambda _now: basic_signer(_JIGUANG)),
     "aliyun.identity.two_factor": Drive(
         lambda gate, a: _identity(gate).check(a, with_phone=False), _aliyun_pinned
     ),

@@ -123,7 +123,7 @@ class _Sweep:
         if mishap == "crash":
             self._house.kill_worker()
             self._house.start_worker()
-        if task.repeatable:
+        if task.repeatable or task.sends_again:
             # Tried again later, it would meet what is meant for another.
             await_(partial(self._is_over, job_id), f"{task.kind} is over {mishap}")
         yield from ()

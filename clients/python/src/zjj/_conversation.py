@@ -150,6 +150,13 @@ def check_phone(
     return _hand_in("/v1/phone-checks", body, idempotency_key, attempts)
 
 
+def push(
+    body: Mapping[str, object], *, idempotency_key: str | None, attempts: int
+) -> Conversation[Job]:
+    """Have a notice pushed to one device."""
+    return _hand_in("/v1/pushes", body, idempotency_key, attempts)
+
+
 def take_phone(job_id: str) -> Conversation[str]:
     """Take a login's number; asked once only, because a second fetch finds nothing."""
     _check_id(job_id)
