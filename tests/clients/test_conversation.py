@@ -21,6 +21,7 @@ from zjj._conversation import (
     check_phone,
     get_job,
     log_in,
+    push,
     send_sms_code,
     take_phone,
     wait_for_job,
@@ -217,6 +218,13 @@ def test_a_real_name_check_says_what_it_was_given_and_nothing_else() -> None:
     assert (request.method, request.path) == ("POST", "/v1/identity-checks")
     assert json.loads(request.content or b"") == {"name": "张三", "id_number": body["id_number"]}
     assert "张三" not in repr(request)
+
+
+def test_a_push_names_a_notice_and_one_device() -> None:
+    body = {"push_token": "13065ffa4e3ae5f7c4b", "notice": "order_update", "user": None}
+    _, (request,), _ = hold(push(body, idempotency_key="key", attempts=1), ACCEPTED)
+    assert (request.method, request.path) == ("POST", "/v1/pushes")
+    assert json.loads(request.content or b"").keys() == {"push_token", "notice"}
 
 
 def take(answer: Reply | Failure) -> str | zjj.ZjjError:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import ast
 import re
 import xml.etree.ElementTree as ET
+from typing import get_args
 
 import pytest
 
 from integrations.aliyun.codes import REMEDIES, SMS_AUTH_REMEDIES
 from integrations.aliyun.identity_codes import IDENTITY_REMEDIES
 from integrations.aliyun.number_auth import NUMBER_AUTH_REMEDIES
+from integrations.jiguang import load_notices
 from integrations.jiguang.codes import JIGUANG_REMEDIES
+from integrations.jiguang.push_codes import PUSH_REMEDIES
+from integrations.policy import load_policy
 from models.states import TRANSITIONS, Event, State
 from models.tables import metadata
+from tasks.push import Notice
 from tests.docs.pages import PAGES, ROOT, Page, table
 from workers.settings import Settings
 
@@ -134,6 +139,17 @@ def test_every_code_about_login_tokens_stands_beside_what_it_leads_to() -> None:
         ("Jiguang's tokens", JIGUANG_REMEDIES),
     ):
         assert _told(section) == {(code, remedy.code) for code, remedy in remedies.items()}
+
+
+def test_every_code_about_pushes_stands_beside_what_it_leads_to() -> None:
+    told = {(code, ours) for code, ours in _told("Answers of Jiguang push") if code.isdecimal()}
+    assert told == {(code, remedy.code) for code, remedy in PUSH_REMEDIES.items()}
+
+
+def test_the_page_of_pushes_shows_the_catalogue() -> None:
+    rows = table(Page("docs/pushes.md").section("The catalogue"))
+    catalogue = load_notices(load_policy(), get_args(Notice))
+    assert {name.strip("`"): wording for name, wording in rows} == catalogue
 
 
 def test_every_code_of_identity_verification_stands_beside_what_it_leads_to() -> None:

@@ -23,6 +23,7 @@ from zjj._conversation import (
     check_phone,
     get_job,
     log_in,
+    push,
     replay_job,
     search_jobs,
     send_sms_code,
@@ -85,6 +86,7 @@ class Client:
         self.sms_codes = SmsCodes(self._run, attempts)
         self.identity_checks = IdentityChecks(self._run, attempts)
         self.logins = Logins(self._run, attempts)
+        self.pushes = Pushes(self._run, attempts)
         self.jobs = Jobs(self._run, attempts)
         self.payments = Payments(self._run, attempts)
         self.refunds = Refunds(self._run, attempts)
@@ -140,6 +142,7 @@ class AsyncClient:
         self.sms_codes = AsyncSmsCodes(self._run, attempts)
         self.identity_checks = AsyncIdentityChecks(self._run, attempts)
         self.logins = AsyncLogins(self._run, attempts)
+        self.pushes = AsyncPushes(self._run, attempts)
         self.jobs = AsyncJobs(self._run, attempts)
         self.payments = AsyncPayments(self._run, attempts)
         self.refunds = AsyncRefunds(self._run, attempts)
@@ -383,6 +386,43 @@ class Logins:
         )
 
 
+class Pushes:
+    """``client.pushes``."""
+
+    def __init__(self, run: _Run, attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    def send(
+        self,
+        *,
+        push_token: str,
+        notice: str,
+        consent_ref: str | None = None,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Have a notice pushed to one device, once however often it has to be tried.
+
+        A job that fails with ``provider.token_stale`` names a token that is of no use any more.
+
+        Args:
+            push_token: The device's registration id, as the push SDK gave it.
+            notice: ``order_update``, ``refund_update``, ``certification_update`` or
+                ``service_reply``: names the reviewed wording, into which nothing is filled.
+            consent_ref: The consent that you have recorded, if you have.
+            user: Your own opaque id for the person; never leaves the company.
+            idempotency_key: As for :meth:`SmsCodes.send`.
+        """
+        body = {
+            "push_token": push_token,
+            "notice": notice,
+            "consent_ref": consent_ref,
+            "user": user,
+        }
+        return self._run(push(body, idempotency_key=idempotency_key, attempts=self._attempts))
+
+
 class Jobs:
     """``client.jobs``."""
 
@@ -599,6 +639,32 @@ class AsyncLogins:
         return await self._run(
             check_phone(body, idempotency_key=idempotency_key, attempts=self._attempts)
         )
+
+
+class AsyncPushes:
+    """``client.pushes``."""
+
+    def __init__(self, run: _AsyncRun, attempts: int) -> None:
+        self._run = run
+        self._attempts = attempts
+
+    async def send(
+        self,
+        *,
+        push_token: str,
+        notice: str,
+        consent_ref: str | None = None,
+        user: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """As :meth:`Pushes.send`."""
+        body = {
+            "push_token": push_token,
+            "notice": notice,
+            "consent_ref": consent_ref,
+            "user": user,
+        }
+        return await self._run(push(body, idempotency_key=idempotency_key, attempts=self._attempts))
 
 
 class AsyncJobs:

@@ -45,6 +45,7 @@ __all__ = [
     "get_job",
     "invalid",
     "log_in",
+    "push",
     "reader",
     "replay_job",
     "search_jobs",
