@@ -36,6 +36,7 @@ from models.tables import (
     job_people,
     jobs,
     login_phones,
+    push_cids,
     restrictions,
     unannounced,
 )
@@ -98,7 +99,8 @@ def _traces(person: str, ids: Collection[str], but: Collection[str] = ()) -> lis
         (table, and_(or_(table.c.subject == person, table.c.job_id.in_(ids)), _none_of(table, but)))
         for table in (codes, deliveries, identity_verdicts)
     ]
-    found += [(table, table.c.job_id.in_(ids)) for table in (login_phones, attempts, job_people)]
+    of_jobs = (login_phones, push_cids, attempts, job_people)
+    found += [(table, table.c.job_id.in_(ids)) for table in of_jobs]
     return [*found, (jobs, jobs.c.id.in_(ids))]
 
 

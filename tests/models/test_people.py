@@ -21,6 +21,7 @@ from models.identities import IdentityRecord, KeepVerdict
 from models.ledger import LedgerWriter, verify_ledger
 from models.login_phones import KeepPhone, SealedPhone
 from models.people import Forgotten, forget_person, kept_about
+from models.push_cids import PushCid, keep_cid
 from models.states import State
 from models.tables import codes, deliveries, disclosures, job_people, jobs, metadata
 from tests.models.rows import (
@@ -36,7 +37,15 @@ from tests.models.rows import (
 )
 
 PHONE, USER, SOMEBODY = "5" * 64, "6" * 64, "7" * 64
-TRACES = ("codes", "deliveries", "identity_verdicts", "login_phones", "attempts", "jobs")
+TRACES = (
+    "codes",
+    "deliveries",
+    "identity_verdicts",
+    "login_phones",
+    "push_cids",
+    "attempts",
+    "jobs",
+)
 
 
 def _everything(engine: Engine, ledger: LedgerWriter, person: str = PHONE) -> str:
@@ -62,6 +71,7 @@ def _everything(engine: Engine, ledger: LedgerWriter, person: str = PHONE) -> st
     with writing(engine) as connection:
         KeepVerdict(verdict).apply(connection, NOW)
         KeepPhone(phone).apply(connection, NOW)
+        keep_cid(connection, PushCid(reference=job_id, job_id=job_id, cid="c", issued_at=NOW))
         connection.execute(
             codes.insert().values(
                 **about,

@@ -52,6 +52,9 @@ _MISHAPS: dict[str, tuple[Fault, ...]] = {
     "dead": (Fault(kind="code", code="isv.MOBILE_NUMBER_ILLEGAL", times=1),),
 }
 
+_LIKE_A_RESET = {"4xx", "5xx", "garbage", "retry", "dead"}
+"""To jobs that repeat whatever is unclear these are one mishap, and each is waited for."""
+
 _OTHER_ROWS = ("crash", "success", "dead")
 """After these a database holds different rows; on PostgreSQL only its rows are in question."""
 
@@ -83,6 +86,7 @@ def sweep_jobs(
             partial(sweep.run, task, mishap)
             for mishap in (_OTHER_ROWS if database_url else _MISHAPS)
             for task in TASKS.values()
+            if not (task.sends_again and mishap in _LIKE_A_RESET)
         ]
         cases += [sweep.refuse, sweep.settle, sweep.replay, sweep.settle, sweep.look]
         cases += [sweep.object]
