@@ -130,11 +130,6 @@ class Account:
         return any(refund.state in waiting for refund in self.refunds.values())
 
     @property
-    def is_contradictory(self) -> bool:
-        """Both paid and closed: one of them was wrong, and a person should see which."""
-        return self.paid and self.closed
-
-    @property
     def state(self) -> PaymentState:
         """Where the payment stands."""
         if not self.paid:

@@ -146,8 +146,3 @@ def test_money_on_its_way_back_counts_against_further_refunds() -> None:
         known = account.with_refund("R-1", Refund(state, 40))
         counted = state in {*PENDING, RefundState.REFUNDED}
         assert known.committed == (40 if counted else 0)
-
-
-def test_paid_and_closed_is_a_contradiction() -> None:
-    assert EMPTY.with_payment().with_closing().is_contradictory
-    assert not EMPTY.with_payment().is_contradictory
