@@ -10,11 +10,11 @@ import pytest
 from integrations.aliyun import AliyunCredentials, AliyunIdentity, IdentityVerdict
 from integrations.aliyun.identity_codes import IDENTITY_REMEDIES, identity_fault
 from integrations.gate import Gate, Timeouts
-from integrations.policy import Policy, load_policy
+from integrations.policy import Policy
 from integrations.sandbox import sm2_key
 from integrations.sandbox.server import SandboxServer
 from models.attempts import Attempt
-from models.disclosures import Disclosure, SendResult, Verdict
+from models.disclosures import SendResult, Verdict
 from models.errors import (
     DeniedError,
     GiveUpError,
@@ -24,30 +24,13 @@ from models.errors import (
     WaitError,
     ZjjError,
 )
-from models.identifiers import new_id
 from models.pii import IdNumber, Phone, RealName
+from tests.integrations.attempts import attempt_of
+from tests.integrations.gate.parts import MemoryLedger
 from tests.integrations.sandbox.calling import Caller
 from tests.integrations.sandbox.test_cloudauth import id_number
 
 HOST = "cloudauth.aliyuncs.com"
-
-
-class MemoryLedger:
-    def __init__(self) -> None:
-        self.rows: list[Disclosure] = []
-
-    def record(self, disclosure: Disclosure) -> None:
-        self.rows.append(disclosure)
-
-
-@pytest.fixture
-def ledger() -> MemoryLedger:
-    return MemoryLedger()
-
-
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy()
 
 
 @pytest.fixture
@@ -71,17 +54,10 @@ def identity(gate: Gate) -> AliyunIdentity:
 @pytest.fixture
 def an_attempt(policy: Policy) -> Callable[..., Attempt]:
     def make(sequence: str = "001", consent_ref: str | None = "consent-1", **held: Any) -> Attempt:
-        return Attempt(
-            job_id=new_id(),
-            kind="identity_check",
-            number=1,
-            fence=1,
-            worker_id="worker",
-            backend="shop",
-            policy_version=policy.version,
-            expires_at=None,
-            consent_ref=consent_ref,
-            held={
+        return attempt_of(
+            policy,
+            "identity_check",
+            {
                 "name": RealName("张三"),
                 "id_number": IdNumber(id_number(sequence)),
                 "phone": Phone("16400001234"),
@@ -89,6 +65,7 @@ def an_attempt(policy: Policy) -> Callable[..., Attempt]:
                 "purpose": "certification",
                 **held,
             },
+            consent_ref=consent_ref,
         )
 
     return make

@@ -18,28 +18,15 @@ from integrations.reply import cut
 from integrations.sandbox.server import SandboxServer
 from integrations.sandbox.tokens import phone_behind
 from models.attempts import Attempt
-from models.disclosures import Disclosure
 from models.errors import GiveUpError, UnknownOutcomeError
-from models.identifiers import new_id
 from models.pii import LoginToken, Phone
+from tests.integrations.attempts import attempt_of
+from tests.integrations.gate.parts import MemoryLedger
 from tests.integrations.sandbox.calling import Caller
 
 HOST = "dypnsapi.aliyuncs.com"
 TOKEN = "eyJjIjoi-token-0001"
 POLICY = load_policy()
-
-
-class MemoryLedger:
-    def __init__(self) -> None:
-        self.rows: list[Disclosure] = []
-
-    def record(self, disclosure: Disclosure) -> None:
-        self.rows.append(disclosure)
-
-
-@pytest.fixture
-def ledger() -> MemoryLedger:
-    return MemoryLedger()
 
 
 @pytest.fixture
@@ -52,16 +39,8 @@ def auth(ledger: MemoryLedger, server: SandboxServer) -> Iterator[AliyunNumberAu
 @pytest.fixture
 def an_attempt() -> Callable[..., Attempt]:
     def make(policy: Policy = POLICY, **held: Any) -> Attempt:
-        return Attempt(
-            job_id=new_id(),
-            kind="phone_login",
-            number=1,
-            fence=1,
-            worker_id="worker",
-            backend="shop",
-            policy_version=policy.version,
-            expires_at=None,
-            held={"login_token": LoginToken(TOKEN), "user": "u-17", **held},
+        return attempt_of(
+            policy, "phone_login", {"login_token": LoginToken(TOKEN), "user": "u-17", **held}
         )
 
     return make

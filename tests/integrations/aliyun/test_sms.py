@@ -9,12 +9,12 @@ import pytest
 
 from integrations.aliyun import AliyunCredentials, AliyunSms, Delivery, DeliveryState
 from integrations.gate import Gate, Timeouts
-from integrations.policy import Policy, load_policy
+from integrations.policy import Policy
 from integrations.sandbox import SCENE_TEMPLATES
 from integrations.sandbox.server import SandboxServer
 from models.attempts import Attempt
 from models.clock import BEIJING
-from models.disclosures import Disclosure, SendResult
+from models.disclosures import SendResult
 from models.errors import (
     ConfigurationError,
     DeniedError,
@@ -24,32 +24,13 @@ from models.errors import (
     WaitError,
     ZjjError,
 )
-from models.identifiers import new_id
 from models.pii import Phone, VerificationCode
+from tests.integrations.attempts import attempt_of
+from tests.integrations.gate.parts import MemoryLedger
 from tests.integrations.sandbox.calling import Caller
 
 KEY = AliyunCredentials("sandbox", "sandbox-secret")
 HOST = "dysmsapi.aliyuncs.com"
-
-
-class MemoryLedger:
-    """Keeps the account in memory; the one in the database is tested with the database."""
-
-    def __init__(self) -> None:
-        self.rows: list[Disclosure] = []
-
-    def record(self, disclosure: Disclosure) -> None:
-        self.rows.append(disclosure)
-
-
-@pytest.fixture
-def ledger() -> MemoryLedger:
-    return MemoryLedger()
-
-
-@pytest.fixture(scope="session")
-def policy() -> Policy:
-    return load_policy()
 
 
 @pytest.fixture
@@ -67,16 +48,10 @@ def sms(gate: Gate) -> AliyunSms:
 @pytest.fixture
 def an_attempt(policy: Policy) -> Callable[..., Attempt]:
     def make(phone: str = "16400001234", **held: Any) -> Attempt:
-        return Attempt(
-            job_id=new_id(),
-            kind="sms_code",
-            number=1,
-            fence=1,
-            worker_id="worker",
-            backend="shop",
-            policy_version=policy.version,
-            expires_at=None,
-            held={
+        return attempt_of(
+            policy,
+            "sms_code",
+            {
                 "phone": Phone(phone),
                 "code": VerificationCode("246810"),
                 "scene": "register",

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from integrations.aliyun import AliyunCredentials, AliyunSmsAuth
 from integrations.aliyun.codes import REMEDIES, SMS_AUTH_REMEDIES, fault
 from integrations.gate import Gate, Timeouts
-from integrations.policy import Policy, load_policy
+from integrations.policy import Policy
 from integrations.sandbox.config import GIFTED_TEMPLATES
 from integrations.sandbox.server import SandboxServer
 from models.attempts import Attempt
-from models.disclosures import Disclosure
 from models.errors import (
     ConfigurationError,
     GiveUpError,
@@ -22,8 +21,9 @@ from models.errors import (
     WaitError,
     ZjjError,
 )
-from models.identifiers import new_id
 from models.pii import Phone, VerificationCode
+from tests.integrations.attempts import attempt_of
+from tests.integrations.gate.parts import MemoryLedger
 from tests.integrations.sandbox.calling import Caller
 
 KEY = AliyunCredentials("sandbox", "sandbox-secret")
@@ -34,26 +34,8 @@ OURS = VerificationCode("864209")
 NewAttempt = Callable[..., Attempt]
 
 
-class Ledger:
-    def __init__(self) -> None:
-        self.rows: list[Disclosure] = []
-
-    def record(self, disclosure: Disclosure) -> None:
-        self.rows.append(disclosure)
-
-
-@pytest.fixture(scope="session")
-def policy() -> Policy:
-    return load_policy()
-
-
 @pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
-
-
-@pytest.fixture
-def gate(policy: Policy, ledger: Ledger, server: SandboxServer) -> Iterator[Gate]:
+def gate(policy: Policy, ledger: MemoryLedger, server: SandboxServer) -> Iterator[Gate]:
     gate = Gate(policy, ledger, dial={HOST: server.url}, timeouts=Timeouts(answer=0.5))
     yield gate
     gate.close()
@@ -67,16 +49,10 @@ def road(gate: Gate) -> AliyunSmsAuth:
 @pytest.fixture
 def an_attempt(policy: Policy) -> NewAttempt:
     def make(**held: object) -> Attempt:
-        return Attempt(
-            job_id=new_id(),
-            kind="sms_code",
-            number=1,
-            fence=1,
-            worker_id="worker",
-            backend="shop",
-            policy_version=policy.version,
-            expires_at=None,
-            held={"phone": Phone("16400001234"), "code": OURS, "scene": "login", **held},
+        return attempt_of(
+            policy,
+            "sms_code",
+            {"phone": Phone("16400001234"), "code": OURS, "scene": "login", **held},
         )
 
     return make
@@ -90,7 +66,7 @@ def the_code(caller: Caller, attempt: Attempt) -> VerificationCode:
 
 
 def test_the_provider_makes_the_code_and_ours_stays_here(
-    road: AliyunSmsAuth, an_attempt: NewAttempt, ledger: Ledger, server: SandboxServer
+    road: AliyunSmsAuth, an_attempt: NewAttempt, ledger: MemoryLedger, server: SandboxServer
 ) -> None:
     receipt = road.send_code(an_attempt())
     assert (receipt.recipient, receipt.provider_code) == ("aliyun_number_auth", "OK")
@@ -155,7 +131,7 @@ def test_an_unclear_answer_is_unknown_and_a_clear_one_says_what_to_do(
 
 
 def test_nothing_listening_is_provably_unsent(
-    policy: Policy, ledger: Ledger, an_attempt: NewAttempt
+    policy: Policy, ledger: MemoryLedger, an_attempt: NewAttempt
 ) -> None:
     timeouts = Timeouts(connect=0.2, reconnect=0.1)
     gate = Gate(policy, ledger, dial={HOST: "http://127.0.0.1:9"}, timeouts=timeouts)

@@ -5,15 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from integrations.gate import Gate
-from integrations.policy import Operation, Policy, load_policy
+from integrations.policy import Operation, Policy
 from models.attempts import Attempt
 from tests.integrations.gate.parts import MemoryLedger, loose_policy, make_attempt, make_gate
 from tests.integrations.recording_server import RecordingServer
-
-
-@pytest.fixture(scope="session")
-def policy() -> Policy:
-    return load_policy()
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +25,6 @@ def operation(policy: Policy) -> Operation:
 @pytest.fixture
 def attempt(policy: Policy) -> Attempt:
     return make_attempt(policy)
-
-
-@pytest.fixture
-def ledger() -> MemoryLedger:
-    return MemoryLedger()
 
 
 @pytest.fixture

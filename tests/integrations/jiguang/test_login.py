@@ -12,12 +12,11 @@ import pytest
 from integrations.gate import Gate, Timeouts
 from integrations.jiguang import JiguangCredentials, JiguangLogin, PhoneCipher
 from integrations.jiguang.codes import JIGUANG_REMEDIES, login_fault
-from integrations.policy import Policy, load_policy
+from integrations.policy import Policy
 from integrations.sandbox import jiguang_key
 from integrations.sandbox.server import SandboxServer
 from integrations.sandbox.tokens import phone_behind
 from models.attempts import Attempt
-from models.disclosures import Disclosure
 from models.errors import (
     ConfigurationError,
     GiveUpError,
@@ -25,32 +24,15 @@ from models.errors import (
     WaitError,
     ZjjError,
 )
-from models.identifiers import new_id
 from models.pii import LoginToken, Phone
+from tests.integrations.attempts import attempt_of
+from tests.integrations.gate.parts import MemoryLedger
 from tests.integrations.sandbox.calling import Caller
 
 HOST = "api.verification.jpush.cn"
 PATH = "/v1/web/loginTokenVerify"
 TOKEN = "STsid0000001542695429579"
 SANDBOX = JiguangCredentials(jiguang_key.APP_KEY, jiguang_key.MASTER_SECRET)
-
-
-class MemoryLedger:
-    def __init__(self) -> None:
-        self.rows: list[Disclosure] = []
-
-    def record(self, disclosure: Disclosure) -> None:
-        self.rows.append(disclosure)
-
-
-@pytest.fixture
-def ledger() -> MemoryLedger:
-    return MemoryLedger()
-
-
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy()
 
 
 @pytest.fixture
@@ -67,17 +49,7 @@ def login(gate: Gate) -> JiguangLogin:
 
 @pytest.fixture
 def attempt(policy: Policy) -> Attempt:
-    return Attempt(
-        job_id=new_id(),
-        kind="jiguang_login",
-        number=1,
-        fence=1,
-        worker_id="worker",
-        backend="shop",
-        policy_version=policy.version,
-        expires_at=None,
-        held={"login_token": LoginToken(TOKEN), "user": "u-17"},
-    )
+    return attempt_of(policy, "jiguang_login", {"login_token": LoginToken(TOKEN), "user": "u-17"})
 
 
 def test_the_number_behind_a_token_is_read(
