@@ -118,7 +118,7 @@ class Decision:
     def change(self, *, notification: str | None = None) -> PaymentChange | None:
         """What is to be written; None if nothing is."""
         moved = self._found is not None and self.account != self._found.account
-        if not (moved or self._mismatches or self._asks_now or notification):
+        if not (moved or self._is_settled or self._mismatches or self._asks_now or notification):
             return None
         return PaymentChange(
             channel=self._place.channel,
@@ -133,6 +133,12 @@ class Decision:
             notification=notification,
             outcome=self.outcome,
         )
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether a question is on the calendar to which no answer could tell us more."""
+        asks = self._found is not None and self._found.ask_at is not None
+        return asks and self.account is not None and not self.account.has_questions
 
     def announcements(self) -> tuple[Announcement, ...]:
         """What the backend is told, in order."""
