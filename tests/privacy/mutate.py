@@ -262,8 +262,15 @@ def _run(tests: Sequence[str]) -> int:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not slow"]
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main([*options, *tests]))
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", "--hypothesis-profile=hasty"]
+    return int(pytest.main([*options, *tests], plugins=[_ExamplesFirst()]))
+
+
+class _ExamplesFirst:
+    """A plugin: what tries many examples comes last, as it takes longest."""
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: getattr(item.obj, "is_hypothesis_test", False))
 
 
 def _rehearse(tests: Sequence[str]) -> list[str] | None:
