@@ -102,8 +102,13 @@ def test_every_success_must_be_readable(status: int) -> None:
 
 @pytest.mark.parametrize("form", ["json", "xml", "table", "zipped_table"])
 def test_a_success_that_needs_no_code_must_be_of_its_form_all_the_same(form: str) -> None:
-    for looked_at in ({"keep": ("rows",)}, {"excerpts": {"a": "b"}}, {"personal": {"a": "phone"}}):
-        operation = _replying({"form": form, "keep": ()} | looked_at)
+    kept: tuple[dict[str, object], ...] = (
+        {"keep": ("rows",)},
+        {"keep": (), "excerpts": {"a": "b"}},
+        {"keep": (), "personal": {"a": "phone"}},
+    )
+    for rule in kept:
+        operation = _replying({"form": form} | rule)
         with pytest.raises(Garbled):
             cut(operation, 200, {}, b"\xff")
         with pytest.raises(Garbled):
