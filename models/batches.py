@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Select,
     Text,
     UpdateBase,
@@ -30,6 +32,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 __all__ = ["Batch", "Row", "among", "insert_into", "picked_once"]
@@ -57,14 +60,17 @@ class Batch:
                 preserve_rowcount=True
             )
         )
+        self._written: _Written | None = None
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
         """Run it for all rows; returns how many rows of the table were written."""
-        dialect = connection.dialect.name
-        parameters: Any = rows
-        if dialect == "postgresql":
+        dialect = connection.dialect
+        if dialect.name == "postgresql":
             parameters = {"rows": orjson.dumps(rows, default=_as_text, option=_JSON).decode()}
-        return connection.execute(self._statement(dialect), parameters).rowcount
+            return connection.execute(self._statement(dialect.name), parameters).rowcount
+        if self._written is None:
+            self._written = _Written(self._statement(dialect.name), self._columns, dialect)
+        return self._written.execute(connection, rows)
 
     def _row(self, dialect: str) -> Row:
         if dialect != "postgresql":
@@ -72,6 +78,46 @@ class Batch:
         rows = func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), postgresql.JSONB))
         named = rows.table_valued(*(column(name, kind) for name, kind in self._columns.items()))
         return dict(named.render_derived(with_types=True).c.items())
+
+
+class _Written:
+    """A statement as SQLite's driver takes it, written once: its text and how values get into it.
+
+    SQLAlchemy would go over the same ground for each row, with the write lock in its hands.
+    """
+
+    def __init__(
+        self, statement: UpdateBase, columns: Mapping[str, TypeEngine[Any]], dialect: Dialect
+    ) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self._text = str(compiled)
+        self._values: list[Callable[[Mapping[str, Any]], Any]] = []
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - UPDATE and INSERT are SQL
+        for name in compiled.positiontup or ():
+            bind = compiled.binds[name]
+            process = bind.type.dialect_impl(dialect).bind_processor(dialect)
+            if name in columns:
+                self._values.append(_reader(name, process))
+            else:
+                self._values.append(_constant(process(bind.value) if process else bind.value))
+
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        parameters = [tuple([value(row) for value in self._values]) for row in rows]
+        result = connection.exec_driver_sql(self._text, parameters, execution_options=_COUNTED)
+        return result.rowcount
+
+
+_COUNTED = {"preserve_rowcount": True}
+
+
+def _reader(name: str, process: Callable[[Any], Any] | None) -> Callable[[Mapping[str, Any]], Any]:
+    if process is None:
+        return itemgetter(name)
+    return lambda row: process(row[name])
+
+
+def _constant(value: Any) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda _row: value
 
 
 def among(dialect: str, values: Column[str], name: str) -> ColumnElement[bool]:

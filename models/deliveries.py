@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, or_, select, true, update
 
-from models.batches import insert_into
+from models.batches import Batch, insert_into
 from models.group_commit import Transaction
 from models.states import State
 from models.tables import clipped, deliveries, jobs
@@ -146,6 +146,22 @@ def delivery_identity(reference: str) -> bytes:
     return orjson.dumps(["delivery", reference])
 
 
+_NEW = (
+    "reference",
+    "job_id",
+    "backend",
+    "road",
+    "scene",
+    "subject",
+    "biz_id",
+    "state",
+    "accepted_at",
+    "sealed",
+    "bucket",
+    "ask_at",
+)
+
+
 def write_deliveries(transaction: Transaction, new: Sequence[NewDelivery]) -> list[None]:
     """Store accepted texts, as a group commit write; what stands already stays."""
     rows = [
@@ -165,9 +181,18 @@ def write_deliveries(transaction: Transaction, new: Sequence[NewDelivery]) -> li
         }
         for one in new
     ]
-    statement = insert_into(transaction.connection.dialect.name, deliveries)
-    transaction.connection.execute(statement.on_conflict_do_nothing(), rows)
+    _INSERT.execute(transaction.connection, rows)
     return [None] * len(new)
+
+
+_INSERT = Batch(
+    {name: deliveries.c[name].type for name in _NEW},
+    lambda dialect, row: (
+        insert_into(dialect, deliveries)
+        .from_select(list(row.keys()), select(*row.values()).where(true()))
+        .on_conflict_do_nothing()
+    ),
+)
 
 
 def write_reports(transaction: Transaction, reports: Sequence[Report]) -> list[bool]:

@@ -8,12 +8,13 @@ waits for company: an idle writer commits a lone write at once.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -32,6 +33,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 _LARGEST_BATCH = 256
+_PATIENCE_SECONDS = 0.02
 _RECONNECTS = 3
 _RECONNECT_SECONDS = 0.05
 
@@ -107,6 +109,8 @@ class GroupCommit:
         engine: Where to write; one of its connections is kept for the writer.
         name: Name of the thread, for debuggers.
         on_doubt: Called when a batch was given up without knowing whether it stands.
+        patience: Seconds for which a write waits for company: where throughput counts, fewer and
+            larger transactions leave the database to others.
     """
 
     def __init__(
@@ -115,7 +119,9 @@ class GroupCommit:
         *,
         name: str = "group-commit",
         on_doubt: Callable[[], None] = lambda: None,
+        patience: float = 0.0,
     ) -> None:
+        self._patience = patience
         self._engine = engine
         self._on_doubt = on_doubt
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
@@ -127,7 +133,12 @@ class GroupCommit:
         self._thread.start()
 
     def submit(
-        self, write: Write[P, R], item: P, *, seen: Callable[[Any], object] | None = None
+        self,
+        write: Write[P, R],
+        item: P,
+        *,
+        seen: Callable[[Any], object] | None = None,
+        patient: bool = False,
     ) -> Future[R]:
         """Hand in one item; the future holds its result once it is durable.
 
@@ -137,12 +148,14 @@ class GroupCommit:
             seen: Called with a result that is no error, in the writer's thread, as soon as others
                 see the write. They may build upon it before it is durable: nothing of theirs
                 becomes durable without it.
+            patient: Nobody waits for it, so it may wait for the next one's transaction.
         """
         future: Future[R] = Future()
         with self._closing:
             if self._closed:
                 raise DatabaseUnavailable("this process no longer writes")
-            self._queue.put(_Entry(write, item, future, seen))
+            patience = _PATIENCE_SECONDS if patient else self._patience
+            self._queue.put(_Entry(write, item, future, seen, patience))
         return future
 
     def run(self, write: Write[P, R], item: P, *, seen: Callable[[Any], object] | None = None) -> R:
@@ -159,17 +172,28 @@ class GroupCommit:
             self._thread.join()
 
     def _work(self) -> None:
-        while (entry := self._queue.get()) is not None:
-            batch = [entry]
-            while len(batch) < _LARGEST_BATCH and not self._queue.empty():
-                following = self._queue.get()
-                if following is None:
-                    self._queue.put(None)
-                    break
-                batch.append(following)
+        while batch := self._collect():
             # Whoever has stopped waiting (a cancelled request) is not written any more.
             self._settle([e for e in batch if e.future.set_running_or_notify_cancel()])
         self._disconnect()
+
+    def _collect(self) -> list[_Entry]:
+        """Wait for one, then for as long as all are patient; nothing at the end."""
+        batch: list[_Entry] = []
+        entry = self._queue.get()
+        until = math.inf
+        while entry is not None:
+            batch.append(entry)
+            until = min(until, entry.until)
+            if len(batch) == _LARGEST_BATCH:
+                return batch
+            try:
+                entry = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                return batch
+        if batch:
+            self._queue.put(None)
+        return batch
 
     def _settle(self, batch: list[_Entry]) -> None:
         try:
@@ -256,7 +280,7 @@ class GroupCommit:
 
 
 class _Entry:
-    __slots__ = ("future", "item", "result", "seen", "write")
+    __slots__ = ("future", "item", "result", "seen", "until", "write")
 
     def __init__(
         self,
@@ -264,11 +288,13 @@ class _Entry:
         item: object,
         future: Future[Any],
         seen: Callable[[Any], object] | None,
+        patience: float,
     ) -> None:
         self.write = write
         self.item = item
         self.future = future
         self.seen = seen
+        self.until = time.monotonic() + patience
         self.result: object = None
 
     def resolve(self) -> None:

@@ -72,6 +72,7 @@ class _WakingConsumer(Consumer):
         self._prefetch = prefetch
         self._fetched: list[bytes | None] = []
         self._outstanding = 0
+        self._emptied = False
         self._lock = threading.Lock()
         self._room = threading.Event()
 
@@ -105,10 +106,11 @@ class _WakingConsumer(Consumer):
                 # Any command is a heartbeat; without one, peers would run our messages again.
                 self._broker.do_qsize(self._queue)
             return
-        self._fetched = self._broker.do_fetch(self._queue, room)
-        if not self._fetched:
+        # Whatever came after a fetch that left nothing behind has put a token.
+        if self._emptied:
             self._broker.client.blpop([wake_key(self._queue)], timeout=_POLL_SECONDS)
-            self._fetched = self._broker.do_fetch(self._queue, room)
+        self._fetched = self._broker.do_fetch(self._queue, room)
+        self._emptied = len(self._fetched) < room
 
     def ack(self, message: MessageProxy) -> None:
         """The message is done with."""

@@ -68,6 +68,8 @@ _PREFETCH_PER_THREAD = 4
 _CONSUMER_SECONDS = 2.0
 """Longer than a consumer waits for its next message."""
 _FAREWELL_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.005
+"""Where nobody waits for a code, writes wait for company and leave the database to who does."""
 _SWITCH_SECONDS = 0.0005
 """A job passes through half a dozen threads, each of which may find another one computing."""
 
@@ -144,7 +146,11 @@ class WorkerProcess:
             started_at=utc_now(),
         )
         self._ledger = LedgerWriter(settings.pseudonym)
-        self._commits = GroupCommit(self._engine, on_doubt=self._ledger.start_afresh)
+        self._commits = GroupCommit(
+            self._engine,
+            on_doubt=self._ledger.start_afresh,
+            patience=0.0 if "urgent" in queues else _PATIENCE_SECONDS,
+        )
         sealer = Sealer(self._engine, settings.keys)
         self._dispatcher = Dispatcher(connect_redis(settings.redis), self._engine)
         self._integrations = open_outlet(

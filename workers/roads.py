@@ -112,7 +112,7 @@ class Roads:
             bucket=bucket,
             ask_at=now + _FIRST_QUESTION if asks else None,
         )
-        self._commits.submit(write_deliveries, delivery)
+        self._commits.submit(write_deliveries, delivery, patient=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,37 @@ def test_a_lone_write_waits_for_nobody(engine: Engine, commits: GroupCommit) -> 
     assert len(all_rows(engine, jobs)) == 6
 
 
+def test_what_nobody_waits_for_goes_with_the_next_write(
+    engine: Engine, commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.group_commit._PATIENCE_SECONDS", 60.0)
+    commits.run(write_jobs, a_job())  # connects
+    with _Commits(engine) as seen:
+        patient = commits.submit(write_jobs, a_job(), patient=True)
+        with pytest.raises(TimeoutError):
+            patient.result(0.05)
+        commits.run(write_jobs, a_job())
+        patient.result(5)
+    assert seen.count == 1
+
+
+def test_what_nobody_waits_for_is_written_soon_all_the_same(commits: GroupCommit) -> None:
+    commits.submit(write_jobs, a_job(), patient=True).result(5)
+
+
+def test_a_patient_process_writes_together_what_comes_within_a_moment(engine: Engine) -> None:
+    patient = GroupCommit(engine, patience=60.0)
+    patient.submit(write_jobs, a_job())
+    with _Commits(engine) as seen:
+        answers = [patient.submit(write_jobs, a_job()) for _ in range(3)]
+        with pytest.raises(TimeoutError):
+            answers[0].result(0.05)
+        patient.close()  # which ends all patience
+    assert [answer.done() for answer in answers] == [True] * 3
+    assert len(all_rows(engine, jobs)) == 4
+    assert seen.count <= 2  # with PostgreSQL connecting is one
+
+
 def test_a_very_long_queue_is_cut_into_batches(engine: Engine, commits: GroupCommit) -> None:
     sizes: list[int] = []
 
