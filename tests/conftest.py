@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.servers import PostgresServer, RedisServer
 
@@ -24,6 +24,14 @@ for _name in [name for name in os.environ if name.startswith(("ZJJ_", "ALIBABA_C
 settings.register_profile("fresh", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=2000)
+# Where it matters that a test fails, not why: the same examples, and no search for a simpler one.
+settings.register_profile(
+    "hasty",
+    deadline=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile("ci" if os.environ.get("CI") else "fresh")
 
 

@@ -272,14 +272,15 @@ class Consents:
 
 def duties(policy: Policy) -> list[str]:
     """Kinds of jobs that do nothing but what the law demands."""
+    listed = {
+        kind: [policy.operations[name] for name in task.operations if name in policy.operations]
+        for kind, task in TASKS.items()
+    }
     return [
         kind
-        for kind, task in TASKS.items()
-        if task.operations
-        and all(
-            policy.purposes[policy.operation(name).purpose].basis.kind == "legal_duty"
-            for name in task.operations
-        )
+        for kind, operations in listed.items()
+        if operations
+        and all(policy.purposes[each.purpose].basis.kind == "legal_duty" for each in operations)
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn, TypeVar, cast
 
 from sqlalchemy import Engine
 
@@ -12,7 +13,7 @@ from integrations.backend import BackendWebhooks
 from integrations.destinations import OwnHosts
 from integrations.gate import Gate
 from integrations.minimize import TRANSFORMS, Transforms
-from integrations.policy import Policy
+from integrations.policy import Policy, UnlistedOperation
 from models.disclosures import Ledger
 from models.errors import ConfigurationError
 from models.payments.books import Books
@@ -27,6 +28,8 @@ from workers.sms_outlet import SmsRoads, open_sms_roads
 from workers.till import Till
 
 __all__ = ["Integrations", "open_outlet", "open_own_hosts"]
+
+_Adapter = TypeVar("_Adapter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,34 @@ def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrati
         own_hosts=own_hosts,
         transforms=_transforms(settings),
     )
-    webhooks = BackendWebhooks(gate, Endpoints(engine, settings.keys), own_hosts)
+    endpoints = Endpoints(engine, settings.keys)
     return Integrations(
         sms_roads=open_sms_roads(gate, settings),
-        webhooks=webhooks,
-        identities=open_identity_checks(gate, engine, settings),
-        logins=open_login_roads(gate, engine, settings),
+        webhooks=_listed(lambda: BackendWebhooks(gate, endpoints, own_hosts)),
+        identities=_listed(lambda: open_identity_checks(gate, engine, settings)),
+        logins=_listed(lambda: open_login_roads(gate, engine, settings)),
         payments=Till(Books(engine), open_merchants(settings), gate, settings.payment_confirm_from),
-        pushes=open_pushes(gate, engine, settings),
+        pushes=_listed(lambda: open_pushes(gate, engine, settings)),
         gate=gate,
     )
+
+
+def _listed(open_adapter: Callable[[], _Adapter]) -> _Adapter:
+    """An adapter; where the policy lacks its operations, one that says so whenever it is used."""
+    try:
+        return open_adapter()
+    except UnlistedOperation as error:
+        return cast("_Adapter", _Unlisted(error))
+
+
+class _Unlisted:
+    __slots__ = ("_error",)
+
+    def __init__(self, error: UnlistedOperation) -> None:
+        self._error = error
+
+    def __getattr__(self, _: str) -> NoReturn:
+        raise UnlistedOperation(self._error.message)
 
 
 def open_own_hosts(settings: Settings) -> OwnHosts:

@@ -53,7 +53,7 @@ def load_wordings(
     """Read and check the wordings, by road and scene.
 
     Args:
-        policy: Says which variables can be filled.
+        policy: Says which variables can be filled; of a road that it lacks nothing is sent.
         scenes: Each must have its text on every road, and nothing else may have one.
         path: Another file than the packaged one.
 
@@ -75,9 +75,10 @@ def load_wordings(
     for road, texts in found.items():
         for scene in sorted(texts.keys() ^ set(scenes)):
             raise _wrong(f"{road}.{scene}", "is missing" if scene in scenes else "is no scene")
-        longest = _fillable(policy.operation(SEND_OPERATIONS[road]))
-        for scene, text in texts.items():
-            _check(f"{road}.{scene}", text, longest)
+        if operation := policy.operations.get(SEND_OPERATIONS[road]):
+            longest = _fillable(operation)
+            for scene, text in texts.items():
+                _check(f"{road}.{scene}", text, longest)
     return found
 
 

@@ -19,6 +19,7 @@ from integrations.policy._entries import (
     Purpose,
     Recipient,
     ReplyRule,
+    UnlistedOperation,
 )
 from integrations.policy._loading import PACKAGED, PolicyError, Problem, load_policy
 from integrations.policy._widening import widened
@@ -40,6 +41,7 @@ __all__ = [
     "Purpose",
     "Recipient",
     "ReplyRule",
+    "UnlistedOperation",
     "load_policy",
     "widened",
 ]

@@ -39,7 +39,13 @@ __all__ = [
     "Purpose",
     "Recipient",
     "ReplyRule",
+    "UnlistedOperation",
 ]
+
+
+class UnlistedOperation(ConfigurationError):
+    """The policy in force has no such operation: this shop does not do that."""
+
 
 _Value = TypeVar("_Value")
 _Table = Annotated[Mapping[str, _Value], AfterValidator(MappingProxyType)]
@@ -403,12 +409,12 @@ class Policy(_Entry):
         """The operation of that name.
 
         Raises:
-            ConfigurationError: The policy has no such operation.
+            UnlistedOperation: The policy has no such operation.
         """
         try:
             return self.operations[name]
         except KeyError:
-            raise ConfigurationError(f"the policy has no operation {name}") from None
+            raise UnlistedOperation(f"the policy has no operation {name}") from None
 
     def separate_consent(self, operation: Operation) -> bool:
         """Whether an attempt at ``operation`` must name a separate consent."""

@@ -32,6 +32,8 @@ def test_a_push_is_accepted_and_says_nothing_of_the_device(http: httpx.Client) -
         {"tags": ["vip"]},
         {"push_token": ["a" * 20, "b" * 20]},
         {"push_token": "short"},
+        {"push_token": "https://x.example"},
+        {"push_token": "a" * 65},
         {"phone": "16400001234"},
     ],
 )
