@@ -7,7 +7,8 @@ import sys
 import typer
 from rich.console import Console
 
-from models.errors import ZjjError
+from models.database import answering
+from models.errors import DatabaseUnavailable, ZjjError
 from workers.cli import database, jobs, keys, payments, privacy, queues, run, serve, sms, webhooks
 from workers.cli.exits import exit_code
 from workers.cli.language import say_in as t
@@ -25,11 +26,32 @@ app = typer.Typer(
         "钟久久任务系统：后台任务只发送隐私政策允许的最少个人信息。",
     ),
 )
-app.command("run")(run.run)
-app.command("gateway")(serve.gateway)
-app.command("worker")(serve.worker)
+app.command(
+    "run",
+    help=t(
+        "Run everything on one machine: database, Redis, sandbox, gateway, workers.\n\n"
+        "Sends one SMS code through the whole path, shows what happened, and serves until Ctrl-C.",
+        "在一台机器上运行整个系统：数据库、Redis、沙箱、网关、执行进程。\n\n"
+        "先发送一条短信验证码并打印全过程，然后持续运行，按 Ctrl-C 停止。",
+    ),
+)(run.run)
+app.command(
+    "gateway",
+    help=t(
+        "Serve the HTTP API for web backends (ZJJ_GATEWAY_HOST, ZJJ_GATEWAY_PORT).",
+        "为业务后端提供 HTTP 接口（ZJJ_GATEWAY_HOST、ZJJ_GATEWAY_PORT）。",
+    ),
+)(serve.gateway)
+app.command(
+    "worker",
+    help=t("Run jobs of some queues until SIGTERM.", "执行所列队列的任务，直至 SIGTERM。"),
+)(serve.worker)
 app.command(
     "sandbox",
+    help=t(
+        "Serve the provider sandbox on loopback, for development; --help lists its options.",
+        "在本机回环地址扮演服务商，供开发使用；--help 列出选项。",
+    ),
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(serve.sandbox)
@@ -46,11 +68,18 @@ app.add_typer(privacy.app, name="privacy")
 def main() -> None:
     """Entry point of ``zjj``: an error of ours ends as one sentence and a telling exit code."""
     try:
-        app()
+        with answering():
+            app()
     except ZjjError as error:
-        Console(stderr=True, highlight=False).print(
-            f"[red]{t('Error', '错误')}:[/red] {error.message}"
-        )
+        errors = Console(stderr=True, highlight=False)
+        errors.print(f"[red]{t('Error', '错误')}:[/red] {error.message}")
+        if isinstance(error, DatabaseUnavailable):
+            errors.print(
+                t(
+                    "Is it running, and does it have its tables? `zjj db migrate` makes them.",
+                    "请确认数据库已启动并已建表；`zjj db migrate` 可建表。",
+                )
+            )
         sys.exit(exit_code(error))
 
 

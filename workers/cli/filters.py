@@ -50,7 +50,10 @@ Code = Annotated[
     str | None, typer.Option(help=t("Our reason or the provider's code.", "原因代码或服务商代码。"))
 ]
 Recipient = Annotated[
-    str | None, typer.Option(help=t("Who got, or was denied, something of it.", "接收方。"))
+    str | None,
+    typer.Option(
+        help=t("Who got, or was denied, something of it.", "得到过或被拒绝提供其信息的接收方。")
+    ),
 ]
 PhoneOption = Annotated[
     str | None,

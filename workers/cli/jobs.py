@@ -12,7 +12,7 @@ from rich.console import Console
 from models.errors import InvalidValue, NotFound
 from models.jobs import JobView
 from models.states import SETTLED, State
-from tasks.registry import task_named
+from tasks.registry import TASKS
 from workers.cli import replay as operators
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.filters import opened
@@ -33,20 +33,30 @@ _POLL_SECONDS = 0.02
 @app.command("enqueue", help=t("Enqueue a job.", "创建任务。"))
 def enqueue(
     kind: Annotated[
-        str, typer.Argument(help=t("Kind of job, such as sms_code.", "任务类型，如 sms_code。"))
+        str,
+        typer.Argument(
+            help=t(
+                "Kind of job, such as sms_code; a wrong one lists them all.",
+                "任务类型，如 sms_code；写错时列出全部类型。",
+            )
+        ),
     ],
     fields: Annotated[
         list[str],
         typer.Argument(
             metavar="NAME=VALUE…",
             help=t(
-                "Fields of the job; NAME=- asks for the value without showing it.",
-                "任务字段；NAME=- 则在终端隐藏输入。",
+                "Fields of the job, such as phone=16400001234; NAME=- asks for the value without "
+                "showing it.",
+                "任务字段，如 phone=16400001234；NAME=- 则在终端隐藏输入。",
             ),
         ),
     ],
     key: Annotated[
-        str | None, typer.Option("--idempotency-key", help=t("Same key, same job.", "幂等键。"))
+        str | None,
+        typer.Option(
+            "--idempotency-key", help=t("Same key, same job.", "幂等键：键相同即同一任务。")
+        ),
     ] = None,
     backend: Annotated[str, typer.Option(help=t("On whose behalf.", "所属后端。"))] = "cli",
     wait: Annotated[
@@ -58,7 +68,12 @@ def enqueue(
     as_json: Annotated[bool, typer.Option("--json", help=t("Print JSON.", "输出 JSON。"))] = False,
 ) -> None:
     """Store a job and ring for it."""
-    payload_type = task_named(kind).payload
+    if kind not in TASKS:
+        kinds = ", ".join(TASKS)
+        raise InvalidValue(
+            t(f"no such kind of job; there are {kinds}", f"没有该类型，可选：{kinds}")
+        )
+    payload_type = TASKS[kind].payload
     try:
         payload = payload_type.model_validate(dict(_pair(field) for field in fields))
     except ValidationError as error:
@@ -89,11 +104,13 @@ def show(
     _print(view, as_json=as_json)
 
 
-app.command("list", help=t("List jobs; never a value.", "列出任务。"))(operators.list_jobs)
+app.command("list", help=t("List jobs; never a value.", "列出任务，不含具体内容。"))(
+    operators.list_jobs
+)
 app.command(
     "replay",
     help=t(
-        "Send failed jobs on their way again, under today's policy; 1 if one was refused.",
+        "Send failed jobs on their way again, under today's policy. Exits with 1 if one was refused.",
         "按现行政策重放失败的任务；有拒绝则退出码为 1。",
     ),
 )(operators.replay)

@@ -40,7 +40,14 @@ _Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID…]", help=t("Ids of jobs.", "任务编号。"))
 ]
 _All = Annotated[
-    bool, typer.Option("--all", help=t("Every job that the options match.", "匹配的全部任务。"))
+    bool,
+    typer.Option(
+        "--all",
+        help=t(
+            "Every job that the options match; without options, every job.",
+            "选项匹配的全部任务；无选项则为所有任务。",
+        ),
+    ),
 ]
 
 
@@ -113,10 +120,13 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
         ),
     ] = False,
     resume: Annotated[
-        str | None, typer.Option(help=t("Go on with this replay.", "继续该批次。"))
+        str | None, typer.Option(help=t("Go on with the replay of this id.", "继续该编号的批次。"))
     ] = None,
     per_second: Annotated[
-        float, typer.Option(min=0.01, max=10_000, help=t("At most so many jobs.", "每秒最多。"))
+        float,
+        typer.Option(
+            min=0.01, max=10_000, help=t("At most so many jobs a second.", "每秒最多重放的任务数。")
+        ),
     ] = 20.0,
     as_json: AsJson = False,
 ) -> None:
