@@ -62,9 +62,13 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
         raise ConfigurationError(
             f"the gateway cannot listen on {host} port {port}: {reason}"
         ) from None
+    # Connections inherit it. asyncio sets it on sockets that it has made itself only, and without
+    # it the second part of a reply waits 40 ms for the caller's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

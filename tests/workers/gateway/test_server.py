@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from models.errors import ConfigurationError
 from tests.workers.gateway.serving import serve_gateway
 from workers.gateway import gateway_server
+from workers.gateway.server import _listen
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,6 +39,13 @@ def test_a_host_that_is_not_ours_is_said_in_one_sentence(host: str) -> None:
         gateway_server(_nothing, host=host, port=0).run()
 
 
+def test_the_second_part_of_a_reply_does_not_wait_for_the_caller() -> None:
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_stopped_gateway_frees_its_port(sqlite_url: str) -> None:
     with serve_gateway(sqlite_url) as gateway:
         host, port = gateway.url.removeprefix("http://").split(":")
@@ -50,6 +58,7 @@ def test_a_stopped_gateway_frees_its_port(sqlite_url: str) -> None:
 OWNER = """
 import sys
 from workers.gateway import gateway_server
+from workers.gateway.server import _listen
 
 async def app(scope, receive, send):
     await receive()
