@@ -29,6 +29,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -295,7 +296,9 @@ def _import_ahead(names: Sequence[str], module: str) -> None:
     """Import what knows nothing of the module to be weakened, so that no child pays for it."""
     for name in names:
         package = name.partition(".")[0]
-        if package != "tests" and (package not in _OURS or module not in _reached(name)):
+        # Hypothesis believes in a slow plugin if its own is imported before it is one.
+        later = package == "tests" or package.startswith("_hypothesis")
+        if not later and (package not in _OURS or module not in _reached(name)):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
     assert module not in sys.modules
@@ -497,6 +500,8 @@ def _apart(action: Callable[[], int]) -> int:
     answer = _MANY
     try:
         answer = min(action(), _MANY)
+    except Exception:  # noqa: BLE001 - it is said, and the next module has its turn
+        traceback.print_exc()
     finally:
         os._exit(answer)
 
