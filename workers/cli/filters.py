@@ -15,10 +15,10 @@ from models.clock import utc_now
 from models.database import answering
 from models.errors import InvalidValue
 from models.job_search import JobFilter
-from models.pii import Phone
 from models.pseudonyms import Pseudonyms
 from models.states import State
 from workers.cli.language import say_in as t
+from workers.cli.people import asked_person
 from workers.entrance import Entrance, open_entrance
 from workers.settings import load_settings
 
@@ -59,9 +59,11 @@ PhoneOption = Annotated[
     str | None,
     typer.Option(
         "--phone",
+        metavar="-",
         help=t(
-            "Whom it is about; - asks without showing it. Only a keyed digest is searched for.",
-            "相关手机号；- 则隐藏输入。仅以带密钥的摘要检索。",
+            "Whom it is about. Only - is accepted: it is asked for without showing it, and only a "
+            "keyed digest is searched for.",
+            "相关手机号：只能写 -，随后隐藏输入，仅以带密钥的摘要检索。",
         ),
     ),
 ]
@@ -103,10 +105,10 @@ def job_filter(  # noqa: PLR0913 - one for each option
     """What the options mean.
 
     Raises:
-        InvalidValue: A time or the phone cannot be read; the phone is not repeated.
+        InvalidValue: A time or the phone cannot be read, or the phone stands on the command line;
+            it is not repeated.
     """
-    if phone == "-":
-        phone = typer.prompt(t("Phone", "手机号"), hide_input=True, err=True)
+    person = None if phone is None else asked_person(phone, None, None)
     return JobFilter(
         ids=tuple(ids or ()),
         kind=kind,
@@ -115,7 +117,7 @@ def job_filter(  # noqa: PLR0913 - one for each option
         backend=backend,
         code=code,
         recipient=recipient,
-        subject=None if phone is None else pseudonyms.subject(Phone(phone)),
+        subject=None if person is None else person.pseudonym(pseudonyms),
         since=_moment(since, "--since"),
         until=_moment(until, "--until"),
     )

@@ -86,6 +86,6 @@ def asked_person(phone: str | None, user: str | None, backend: str | None) -> Pe
 
 def _typed(name: str) -> str:
     if sys.stdin.isatty():
-        text: str = typer.prompt(name, hide_input=True)
+        text: str = typer.prompt(name, hide_input=True, err=True)
         return text
     return sys.stdin.readline().strip()

@@ -84,6 +84,10 @@ def test_a_typed_phone_finds_its_jobs_and_shows_nowhere(zjj: Zjj, engine: Engine
     assert _ids(zjj, "--phone", "-", typed=f"{PHONE}\n") == [job_id]
     assert _ids(zjj, "--phone", "-", typed="16400009999\n") == []
 
+    shown = zjj("jobs", "list", "--phone", PHONE)
+    assert isinstance(shown.exception, InvalidValue)
+    assert PHONE not in str(shown.exception) + shown.output
+
 
 def test_a_table_names_the_next_page(zjj: Zjj, engine: Engine) -> None:
     job_id = _failed(engine)
