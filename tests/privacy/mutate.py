@@ -63,7 +63,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "integrations.disguises": (f"{GATE}/test_disguises.py", f"{GATE}/test_admission.py"),
     "integrations.detectors": (f"{GATE}/test_detectors.py", f"{GATE}/test_admission.py"),
     "integrations.leaves": (f"{GATE}/test_leaves.py", f"{GATE}/test_admission.py"),
-    "integrations.egress_guard": (f"{GATE}/test_egress_guard.py",),
+    # Processes of their own import the module as it is.
+    "integrations.egress_guard": (
+        f"{GATE}/test_egress_guard.py",
+        *("-k", "not around_the_gate and not closed_to_others"),
+    ),
     "integrations.consents": (f"{GATE}/test_consents.py",),
     "models.consents": ("tests/models/test_consents.py", "-k", "sqlite or day_of_the_text"),
     "integrations.destinations": (

@@ -1,13 +1,21 @@
-"""The lock cannot be taken off again, so each case runs in a process of its own."""
+"""The lock cannot be taken off again, so what is really locked runs in a process of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from integrations import egress_guard
+from models.errors import DeniedError
 from tests.integrations.recording_server import RecordingServer
 
 PRELUDE = """
@@ -154,3 +162,118 @@ def test_the_gate_passes_and_the_same_address_stays_closed_to_others() -> None:
     with RecordingServer() as allowed, RecordingServer() as other:
         _run(script, allowed.port, other.port)
         assert len(other.requests) == 1
+
+
+# The rule itself, asked as the interpreter would ask it.
+
+Hook = Callable[[str, tuple[Any, ...]], None]
+LISTED = [("localhost", 5432), ("192.0.2.5", 6379), ("nowhere.invalid", 7)]
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Hook:
+    """What the lock would hang into the interpreter, without locking this one."""
+    hooks: list[Hook] = []
+    monkeypatch.setattr(sys, "addaudithook", hooks.append)
+    monkeypatch.setattr(egress_guard, "_installed", threading.Lock())
+    monkeypatch.setattr(egress_guard, "_allowed", {})
+    egress_guard.install(LISTED)
+    egress_guard.install([("192.0.2.6", 6380)])
+    (hook,) = hooks
+    return hook
+
+
+@pytest.fixture(scope="module")
+def tcp() -> Iterator[socket.socket]:
+    with socket.socket() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def unix() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as one:
+        yield one
+
+
+@pytest.mark.parametrize("event", ["socket.connect", "socket.sendto", "socket.sendmsg"])
+def test_only_listed_addresses_are_connected_to(
+    hook: Hook, tcp: socket.socket, unix: socket.socket, event: str
+) -> None:
+    listed: tuple[object, ...] = (
+        *(("localhost", 5432), ("127.0.0.1", 5432), ("127.0.0.1", 5432, 0, 0)),
+        *(("192.0.2.5", 6379), ("192.0.2.6", 6380), None),
+    )
+    for address in listed:
+        hook(event, (tcp, address))
+    hook(event, (unix, "/run/somewhere"))
+    others: tuple[object, ...] = (
+        *(("127.0.0.1", 5433), ("localhost", 6379), ("127.0.0.1", 6379), ("192.0.2.5", 5432)),
+        *(("192.0.2.5", 6380), ("192.0.2.7", 6379), ("192.0.2.1", 7), "/run/somewhere"),
+    )
+    for address in others:
+        with pytest.raises(DeniedError):
+            hook(event, (tcp, address))
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments"),
+    [
+        ("socket.getaddrinfo", lambda name: (name, 443, 0, 0, 0)),
+        ("socket.gethostbyname", lambda name: (name,)),
+        ("socket.gethostbyaddr", lambda name: (name,)),
+        ("socket.getnameinfo", lambda name: ((name, 443), 0)),
+    ],
+)
+def test_only_listed_names_and_the_machines_own_are_looked_up(
+    hook: Hook, event: str, arguments: Callable[[object], tuple[Any, ...]]
+) -> None:
+    for name in (
+        *("localhost", b"localhost", "192.0.2.5", "nowhere.invalid", None, "", "127.0.0.1"),
+        *("::1", "0.0.0.0", "::", socket.gethostname()),
+    ):
+        hook(event, arguments(name))
+    for name in ("example.com", b"example.com", b"\xff", "192.0.2.7", "local", "2001:db8::1"):
+        with pytest.raises(DeniedError):
+            hook(event, arguments(name))
+
+
+def test_other_events_are_none_of_its_business(hook: Hook) -> None:
+    hook("open", ("/etc/hosts", "r", 0))
+    hook("socket.bind", (None, ("192.0.2.7", 80)))
+
+
+def test_a_passage_by_name_lets_that_name_and_its_port_through(
+    hook: Hook, tcp: socket.socket
+) -> None:
+    with egress_guard.passage("pay.example.com", 443):
+        hook("socket.getaddrinfo", ("pay.example.com", 443))
+        hook("socket.getaddrinfo", (b"pay.example.com", 443))
+        hook("socket.connect", (tcp, ("192.0.2.9", 443)))
+        hook("socket.connect", (tcp, ("127.0.0.1", 5432)))
+        for event, arguments in (
+            ("socket.getaddrinfo", ("www.example.com", 443)),
+            ("socket.connect", (tcp, ("192.0.2.9", 444))),
+        ):
+            with pytest.raises(DeniedError):
+                hook(event, arguments)
+
+
+def test_a_passage_by_address_lets_that_address_through_until_it_ends(
+    hook: Hook, tcp: socket.socket
+) -> None:
+    def refused(address: str, port: int = 443) -> None:
+        with pytest.raises(DeniedError):
+            hook("socket.connect", (tcp, (address, port)))
+
+    with contextlib.suppress(KeyError), egress_guard.passage("192.0.2.9", 443):
+        hook("socket.connect", (tcp, ("192.0.2.9", 443)))
+        refused("192.0.2.8")
+        refused("192.0.2.9", 444)
+        with egress_guard.passage("192.0.2.8", 443):
+            hook("socket.connect", (tcp, ("192.0.2.8", 443)))
+            refused("192.0.2.9")
+        hook("socket.connect", (tcp, ("192.0.2.9", 443)))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(refused, "192.0.2.9").result()
+        raise KeyError
+    refused("192.0.2.9")
