@@ -1,9 +1,10 @@
 """Bodies of replies as plain documents: JSON, flat XML, and the tables that bills are.
 
 A table has one line of headings and one line for each row. WeChat Pay puts a backquote before each
-value and a second, narrower table with the sums below; Alipay writes GBK, pads values with tabs,
-puts remarks behind ``#``, and packs it all in a ZIP archive with a second file for the sums.
-(Documents "Download trade bill" of both.)
+value and, in the last two lines, the sums, of which the first says how many rows there are; Alipay
+writes GBK, pads values with tabs, puts remarks behind ``#``, and packs it all in a ZIP archive with
+a second file for the sums. (Documents "Download trade bill" of both.) A table of which a part is
+missing or cannot be read is no table: nobody should compare half a bill.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -48,27 +51,37 @@ def _xml(body: bytes) -> dict[str, Any]:
 
 
 def _table(body: bytes) -> dict[str, Any]:
-    head, *lines = body.decode("utf-8-sig").splitlines()
-    headings = head.split(",")
+    head, *lines, _, sums = _lines(body.decode("utf-8-sig"))
     # Split by what stands between two values, because a value may hold a comma.
-    rows = (line[1:].split(",`") for line in lines if line.startswith("`"))
-    return _rows(headings, [row for row in rows if len(row) == len(headings)])
+    rows = [line.removeprefix("`").split(",`") for line in lines]
+    if sums.partition(",")[0] != f"`{len(rows)}":
+        raise ValueError
+    return _rows(head.split(","), rows)
 
 
 def _zipped_table(body: bytes) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _LARGEST_FILE:
+                raise ValueError
             for member in archive.infolist():
-                if member.file_size > _LARGEST_FILE:
-                    raise ValueError
-                lines = archive.read(member).decode("gb18030").splitlines()
-                plain = [line for line in lines if line and not line.startswith("#")]
+                lines = _lines(archive.read(member).decode("gb18030"))
+                plain = [line for line in lines if not line.startswith("#")]
                 headings, *rows = ([cell.strip() for cell in row] for row in csv.reader(plain))
                 if "商户订单号" in headings:
-                    return _rows(headings, [row for row in rows if len(row) == len(headings)])
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, csv.Error):
+                    return _rows(headings, rows)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, *_UNREADABLE):
         pass
     raise ValueError
+
+
+_UNREADABLE = (EOFError, NotImplementedError, OSError, RuntimeError, struct.error)
+"""What zipfile says of members that are encrypted, cut off, or packed in another way."""
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines, which breaks at marks that may stand within a value.
+    return [line for each in text.split("\n") if (line := each.removesuffix("\r"))]
 
 
 def _rows(headings: list[str], rows: list[list[str]]) -> dict[str, Any]:

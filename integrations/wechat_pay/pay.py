@@ -60,6 +60,7 @@ _BILL_STATES: Mapping[str, BillState] = {
     "PROCESSING": "refunding",
     "FAIL": "refund_failed",
     "CHANGE": "refund_failed",
+    "REFUNDCLOSE": "refund_failed",
 }
 
 
