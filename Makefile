@@ -64,6 +64,10 @@ mutate: .venv/.dev ## weaken the gate in a thousand ways and see the tests notic
 chaos: .venv/.dev ## kill, cut and fill up everything, in full size, and print the figures (ARGS="-k redis")
 	@$(BIN)/python -m pytest tests/chaos --full -p no:randomly $(ARGS)
 
+.PHONY: till
+till: .venv/.dev ## live a day at the till, in full size: 2,000 orders, every mishap (ARGS="--orders 500")
+	@$(BIN)/python -m pytest tests/journeys/test_day_at_the_till.py --orders 2000 -p no:randomly $(ARGS)
+
 .PHONY: docs
 docs: .venv/.dev ## rewrite the generated pages in docs/
 	@ZJJ_LANG=en $(BIN)/typer workers.cli.app utils docs --name zjj --title "The zjj command" --output $(CLI_PAGE)

@@ -10,6 +10,10 @@ import pytest
 from tests.journeys.houses import House
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--orders", type=int, default=200, help="so many at the till in one day")
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     """A product that is not started yet."""
