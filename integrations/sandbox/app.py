@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from integrations.sandbox.aliyun_sms import AliyunSmsProvider
 from integrations.sandbox.backend import BackendProvider
@@ -179,9 +180,11 @@ async def _read(scope: Scope, receive: Receive) -> Request:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             break
+    path = scope["raw_path"].decode("latin-1")
     return Request(
         method=scope["method"],
-        path=scope["raw_path"].decode("latin-1"),
+        # Alipay's SDK names the whole URL, as one would to a proxy; a server takes that as well.
+        path=path if path.startswith("/") else urlsplit(path).path,
         query=scope["query_string"].decode("latin-1"),
         headers=tuple((k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]),
         body=body,
