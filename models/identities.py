@@ -8,6 +8,7 @@ cannot be computed from what is.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, and_, delete, func, or_, select
@@ -64,7 +65,7 @@ class KeepVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """How often a recipient was asked about a person lately."""
+    """How often was asked about a person lately."""
 
     asked: int
     answered_with: bool
@@ -88,13 +89,18 @@ def find_verdict(
 
 
 def questions_about(
-    connection: Connection, subject: str, recipient: str, *, code: str, since: dt.datetime
+    connection: Connection,
+    subject: str,
+    operations: Sequence[str],
+    *,
+    code: str,
+    since: dt.datetime,
 ) -> Questions:
     """Count what has left about a person, by the ledger.
 
     Args:
         subject: Pseudonym.
-        recipient: The policy's key.
+        operations: The policy's names of those that count.
         code: An answer of the recipient's to look for.
         since: Older disclosures do not count.
     """
@@ -111,7 +117,7 @@ def questions_about(
         .outerjoin(disclosure_results, disclosure_results.c.disclosure_id == disclosures.c.id)
         .where(
             disclosures.c.subject == subject,
-            disclosures.c.recipient == recipient,
+            disclosures.c.operation.in_(operations),
             disclosures.c.verdict == Verdict.ADMITTED,
             disclosures.c.at >= since,
             left,

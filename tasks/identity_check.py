@@ -27,6 +27,7 @@ __all__ = [
     "UNAVAILABLE",
     "IdentityCheck",
     "IdentityPurpose",
+    "is_child",
 ]
 
 IdentityPurpose = Literal["restricted_goods", "certification", "query"]
@@ -106,9 +107,13 @@ _ADULT_ENOUGH = 14
 _RETRY = RetryRule(attempts=2, base=1.0, cap=5)
 
 
+def is_child(id_number: IdNumber) -> bool:
+    """Whether the person is so young today that a guardian must agree."""
+    return id_number.age_on(utc_now().astimezone(BEIJING).date()) < _ADULT_ENOUGH
+
+
 def _check(payload: IdentityCheck, attempt: Attempt, context: Context) -> Outcome:
-    today = utc_now().astimezone(BEIJING).date()
-    if payload.id_number.age_on(today) < _ADULT_ENOUGH and payload.guardian_ref is None:
+    if is_child(payload.id_number) and payload.guardian_ref is None:
         return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
     try:
         return _verdict(attempt, context, with_phone=payload.with_phone)

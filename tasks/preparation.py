@@ -15,9 +15,10 @@ from models.sealing import Sealer, bucket_of, seal_identity
 from models.states import State
 from tasks.payload import Payload
 from tasks.registry import task_for
+from tasks.task import UnknownKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection
 
@@ -32,6 +33,7 @@ class Preparation:
 
     Args:
         policy_version: The policy under which jobs are accepted.
+        closed: Kinds that are not switched on here.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Preparation:
         pseudonyms: Pseudonyms,
         *,
         policy_version: str,
+        closed: Collection[str] = (),
         clock: Clock = utc_now,
     ) -> None:
         self._sealer = sealer
         self._pseudonyms = pseudonyms
         self._policy_version = policy_version
+        self._closed = closed
         self._clock = clock
 
     def prepare(
@@ -66,7 +70,7 @@ class Preparation:
 
         Raises:
             InvalidValue: The idempotency key has another form.
-            UnknownKind: The payload belongs to no task.
+            UnknownKind: The payload belongs to no task, or to one that is not switched on.
         """
         if idempotency_key is not None and not (
             1 <= len(idempotency_key) <= 255
@@ -74,6 +78,8 @@ class Preparation:
         ):
             raise InvalidValue("the idempotency key must be 1 to 255 visible ASCII characters")
         task = task_for(payload)
+        if task.kind in self._closed:
+            raise UnknownKind(f"{task.kind} is not switched on here")
         now = self._clock()
         start = run_at if run_at is not None and run_at > now else now
         subject = task.subject(payload)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 
+from tasks.face_verification import FACE_RESULT, FACE_VERIFICATION
 from tasks.identity_check import IDENTITY_CHECK
 from tasks.payload import Payload
 from tasks.payment_bill import PAYMENT_BILL
@@ -19,7 +20,7 @@ from tasks.sms_report import SMS_REPORT
 from tasks.task import Task, UnknownKind
 from tasks.webhook import WEBHOOK
 
-__all__ = ["TASKS", "task_for", "task_named"]
+__all__ = ["TASKS", "task_for", "task_named", "tasks_under"]
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
@@ -28,6 +29,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             SMS_CODE,
             SMS_CODE_CHECK,
             IDENTITY_CHECK,
+            FACE_VERIFICATION,
+            FACE_RESULT,
             PHONE_LOGIN,
             JIGUANG_LOGIN,
             PHONE_CHECK,
@@ -41,6 +44,15 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         )
     }
 )
+
+
+def tasks_under(operations: Container[str]) -> dict[str, Task]:
+    """Those kinds of jobs whose operations the policy in force has."""
+    return {
+        kind: task
+        for kind, task in TASKS.items()
+        if all(operation in operations for operation in task.operations)
+    }
 
 
 def task_named(kind: str) -> Task:

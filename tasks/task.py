@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from integrations.aliyun.sms import Delivery
     from integrations.receipt import Receipt
     from models.attempts import Attempt
+    from models.face_verifications import BegunFace
     from models.identities import IdentityRecord, KeepVerdict
     from models.login_phones import KeepPhone
     from tasks.push import PushSender
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CodeProvider",
     "Context",
+    "FaceDesk",
     "IdentityDesk",
     "LoginDesk",
     "Queue",
@@ -90,6 +92,16 @@ class IdentityDesk(Protocol):
         """What of a verdict stays."""
 
 
+class FaceDesk(Protocol):
+    """Verifies faces; see :mod:`workers.faces`."""
+
+    def begin(self, attempt: Attempt) -> BegunFace:
+        """Open a verification, or raise from the error tree."""
+
+    def verdict(self, attempt: Attempt) -> CheckedIdentity | None:
+        """What came of it; None while nothing has."""
+
+
 class LoginDesk(Protocol):
     """Spends login tokens; see :mod:`workers.logins`."""
 
@@ -128,6 +140,14 @@ class Context(Protocol):
     @property
     def identities(self) -> IdentityDesk:
         """Real-name checks."""
+
+    @property
+    def faces(self) -> FaceDesk:
+        """Face verification.
+
+        Raises:
+            ConfigurationError: It is switched off.
+        """
 
     @property
     def logins(self) -> LoginDesk:

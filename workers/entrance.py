@@ -14,6 +14,7 @@ from models.database import open_database
 from models.group_commit import GroupCommit
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
+from tasks.face_verification import FACE_KINDS
 from tasks.preparation import Preparation
 from workers.codes import CodeService
 from workers.consents import Consents
@@ -74,7 +75,12 @@ def open_entrance(settings: Settings) -> Entrance:
     commits = GroupCommit(engine)
     dispatcher = Dispatcher(connect_redis(settings.redis), engine)
     shield = Shield(connect_redis(settings.redis, answer_seconds=_SHIELD_SECONDS))
-    preparation = Preparation(sealer, pseudonyms, policy_version=policy.version)
+    preparation = Preparation(
+        sealer,
+        pseudonyms,
+        policy_version=policy.version,
+        closed=() if settings.face_verification else FACE_KINDS,
+    )
     limits = SmsLimits.from_settings(settings, pseudonyms)
     service = JobService(engine, commits, preparation, dispatcher, limits=limits, shield=shield)
     return Entrance(

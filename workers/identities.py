@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from integrations.gate import Gate
     from models.attempts import Attempt
 
-__all__ = ["IdentityChecks", "IdentityRules", "open_identity_checks"]
+__all__ = ["IdentityChecks", "IdentityRules", "PersonLimit", "open_identity_checks"]
 
 _DAY = dt.timedelta(days=1)
-_RECIPIENT = "aliyun_identity"
+_COUNTED = (
+    "aliyun.identity.two_factor",
+    "aliyun.identity.three_factor",
+    "aliyun.face.begin",
+)
 _FACTORS = ("name", "id_number")
 
 
@@ -44,6 +48,45 @@ class IdentityRules:
     """For so long a verdict answers the same question again."""
     daily: int
     """Disclosures about one person in any 24 hours."""
+
+
+class PersonLimit:
+    """How often one person may be asked about, whoever asks and in whichever way.
+
+    Args:
+        daily: Disclosures about one person in any 24 hours.
+    """
+
+    def __init__(self, engine: Engine, daily: int, *, clock: Clock = utc_now) -> None:
+        self._engine = engine
+        self._daily = daily
+        self._clock = clock
+
+    def check(self, attempt: Attempt) -> None:
+        """Pass if the person of an attempt may be asked about once more.
+
+        Raises:
+            GiveUpError: Enough was asked about this person today, by us or in Aliyun's eyes.
+            DatabaseUnavailable: Nobody knows.
+        """
+        questions = self._questions(attempt.subject or "")
+        if questions.answered_with:
+            raise GiveUpError(
+                "Aliyun wants to hear nothing more about this person today",
+                code="identity.person_throttled",
+            )
+        if questions.asked >= self._daily:
+            raise GiveUpError("this person was checked often enough", code="identity.daily_limit")
+
+    def _questions(self, subject: str) -> Questions:
+        with answering(), self._engine.connect() as connection:
+            return questions_about(
+                connection,
+                subject,
+                _COUNTED,
+                code=PERSON_THROTTLED,
+                since=self._clock() - _DAY,
+            )
 
 
 class IdentityChecks:
@@ -59,6 +102,7 @@ class IdentityChecks:
         clock: Clock = utc_now,
     ) -> None:
         self._provider = provider
+        self._limit = PersonLimit(engine, rules.daily, clock=clock)
         self._engine = engine
         self._pseudonyms = pseudonyms
         self._rules = rules
@@ -96,14 +140,7 @@ class IdentityChecks:
             GiveUpError: Enough was asked about this person today, by us or in Aliyun's eyes.
             ZjjError: As :meth:`integrations.aliyun.AliyunIdentity.check`.
         """
-        questions = self._questions(attempt)
-        if questions.answered_with:
-            raise GiveUpError(
-                "Aliyun wants to hear nothing more about this person today",
-                code="identity.person_throttled",
-            )
-        if questions.asked >= self._rules.daily:
-            raise GiveUpError("this person was checked often enough", code="identity.daily_limit")
+        self._limit.check(attempt)
         return self._provider.check(attempt, with_phone=with_phone)
 
     def keep(self, attempt: Attempt, checked: CheckedIdentity, *, with_phone: bool) -> KeepVerdict:
@@ -120,16 +157,6 @@ class IdentityChecks:
                 job_id=attempt.job_id,
             )
         )
-
-    def _questions(self, attempt: Attempt) -> Questions:
-        with answering(), self._engine.connect() as connection:
-            return questions_about(
-                connection,
-                attempt.subject or "",
-                _RECIPIENT,
-                code=PERSON_THROTTLED,
-                since=self._clock() - _DAY,
-            )
 
     def _fingerprint(self, attempt: Attempt, *, with_phone: bool) -> str:
         factors = (*_FACTORS, "phone") if with_phone else _FACTORS

@@ -18,6 +18,7 @@ from models.disclosures import Ledger
 from models.errors import ConfigurationError
 from models.payments.books import Books
 from models.webhooks import Endpoints
+from workers.faces import Faces, open_faces
 from workers.identities import IdentityChecks, open_identity_checks
 from workers.logins import LoginRoads, open_login_roads
 from workers.merchants import open_merchants
@@ -43,6 +44,18 @@ class Integrations:
     payments: Till
     pushes: Pushes
     gate: Gate
+    faces_if_on: Faces | None = None
+
+    @property
+    def faces(self) -> Faces:
+        """Face verification.
+
+        Raises:
+            ConfigurationError: It is switched off.
+        """
+        if self.faces_if_on is None:
+            raise ConfigurationError("ZJJ_FACE_VERIFICATION is off", code="face.off")
+        return self.faces_if_on
 
     @property
     def sms(self) -> AliyunSms:
@@ -88,6 +101,7 @@ def open_outlet(settings: Settings, ledger: Ledger, engine: Engine) -> Integrati
         sms_roads=open_sms_roads(gate, settings),
         webhooks=_listed(lambda: BackendWebhooks(gate, endpoints, own_hosts)),
         identities=_listed(lambda: open_identity_checks(gate, engine, settings)),
+        faces_if_on=open_faces(gate, engine, settings),
         logins=_listed(lambda: open_login_roads(gate, engine, settings)),
         payments=Till(Books(engine), open_merchants(settings), gate, settings.payment_confirm_from),
         pushes=_listed(lambda: open_pushes(gate, engine, settings)),

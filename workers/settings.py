@@ -110,6 +110,14 @@ class Settings(BaseSettings):
     face_verification: bool = Field(
         default=False, description="needs a clause in the policy file; the packaged one has none"
     )
+    aliyun_face_scene_id: str | None = Field(
+        default=None, pattern=r"^[0-9]{1,20}$", description="the scene of face verification"
+    )
+    face_callback_url: str | None = Field(
+        default=None,
+        pattern=r"^https://[a-z0-9.-]{4,100}/[A-Za-z0-9/_-]{1,60}[A-Za-z0-9_-]$",
+        description="https://…/v1/callbacks/aliyun-face at the gateway's public address",
+    )
     identity_valid_days: Annotated[int, Field(ge=0, le=365)] = Field(
         default=30, description="for so long a verdict answers the same real-name check again"
     )

@@ -1,19 +1,18 @@
 """Face verification through Aliyun, for a policy that has a clause for it; the packaged one has none.
 
 The images pass between the phone and Aliyun alone. Begin (InitFaceVerify) gives the app's SDK its
-number; a callback without signature says that something has happened; only DescribeFaceVerify,
-asked after the callback's token was compared, says what (help.aliyun.com, Cloudauth 2019-03-07).
+number; a callback without signature says that something has happened; only DescribeFaceVerify says
+what. Codes and sub codes: help.aliyun.com, the pages of both operations (Cloudauth 2019-03-07).
 """
 
 from __future__ import annotations
 
-import enum
-import hmac
 from typing import TYPE_CHECKING
 
+from integrations.aliyun.identity import CheckedIdentity, IdentityVerdict
 from integrations.aliyun.identity_codes import identity_fault
 from integrations.aliyun.signing import AliyunCredentials, signer
-from models.errors import DeniedError, UnknownOutcomeError
+from models.errors import UnknownOutcomeError
 
 if TYPE_CHECKING:
     from integrations.gate import Gate
@@ -21,20 +20,13 @@ if TYPE_CHECKING:
     from integrations.reply import Reply
     from models.attempts import Attempt
 
-__all__ = ["AliyunFace", "FaceVerdict"]
+__all__ = ["AliyunFace"]
 
 _CERTIFY_ID = "ResultObject.CertifyId"
-_PASSED = "ResultObject.Passed"
-_NOT_FINISHED = frozenset({"403", "424"})
-
-
-class FaceVerdict(enum.StrEnum):
-    """What came of a face verification."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    UNFINISHED = "unfinished"
-    """The person has not shown a face yet; ask again with the same number."""
+_UNFINISHED = frozenset({"403", "424"})
+_BY_ANSWER = {"T": IdentityVerdict.MATCH, "F": IdentityVerdict.MISMATCH}
+"""Why somebody did not pass (SubCode 201 to 206: another face, no photo on file, …) is not kept: the
+policy wants the conclusion alone."""
 
 
 class AliyunFace:
@@ -44,28 +36,25 @@ class AliyunFace:
         gate: Its policy must have the clause (``annex_face_verification.toml``).
         credentials: Of an account that may call both.
         scene_id: The scene that the console gave.
-        callback_url: Ours, without a query: a callback must say nothing of a person in a log.
 
     Raises:
         ConfigurationError: The policy lacks the operations.
     """
 
-    def __init__(
-        self, gate: Gate, credentials: AliyunCredentials, *, scene_id: str, callback_url: str
-    ) -> None:
+    def __init__(self, gate: Gate, credentials: AliyunCredentials, *, scene_id: str) -> None:
         self._gate = gate
         self._sign = signer(credentials)
         self._begin = gate.policy.operation("aliyun.face.begin")
         self._describe = gate.policy.operation("aliyun.face.describe")
         self._scene_id = scene_id
-        self._callback_url = callback_url
 
-    def begin(self, attempt: Attempt, *, callback_token: str) -> str:
+    def begin(self, attempt: Attempt, *, callback_url: str, callback_token: str) -> str:
         """Open a verification; returns Aliyun's number for it, which the app's SDK needs.
 
         Args:
             attempt: Holds ``name``, ``id_number`` and ``meta_info``.
-            callback_token: 32 random hexadecimal digits, new for each one.
+            callback_url: Ours, without a query: a callback must say nothing of a person in a log.
+            callback_token: 32 hexadecimal digits that nobody can guess, others for each one.
 
         Raises:
             ZjjError: As :meth:`integrations.aliyun.AliyunIdentity.check`.
@@ -73,7 +62,7 @@ class AliyunFace:
         configured = {
             "scene_id": self._scene_id,
             "order_no": attempt.reference,
-            "callback_url": self._callback_url,
+            "callback_url": callback_url,
             "callback_token": callback_token,
         }
         reply = self._ask(self._begin, configured, attempt)
@@ -83,34 +72,27 @@ class AliyunFace:
             raise UnknownOutcomeError("Aliyun's answer names no verification.")
         return certify_id
 
-    def confirm(
-        self, attempt: Attempt, certify_id: str, *, expected_token: str, received_token: str
-    ) -> FaceVerdict:
-        """What came of it, after a callback.
+    def verdict(self, attempt: Attempt) -> CheckedIdentity | None:
+        """What came of a verification; None while the person has not shown a face.
 
         Args:
-            attempt: On whose behalf.
-            certify_id: From :meth:`begin`, as we stored it; the callback's own is not believed.
-            expected_token: From :meth:`begin`.
-            received_token: From the callback.
+            attempt: Holds ``certify_id``, from :meth:`begin` as we stored it.
 
         Raises:
-            DeniedError: The callback bears another token, so Aliyun is not asked.
             ZjjError: As :meth:`begin`.
         """
-        if not hmac.compare_digest(expected_token.encode(), received_token.encode()):
-            raise DeniedError("the callback bears another token", code="callback.bad_token")
-        return self.verdict(attempt, certify_id)
-
-    def verdict(self, attempt: Attempt, certify_id: str) -> FaceVerdict:
-        """What came of it, asked without a callback."""
-        configured = {"scene_id": self._scene_id, "certify_id": certify_id}
-        reply = self._ask(self._describe, configured, attempt)
-        if reply.status == 200 and reply.code in _NOT_FINISHED:
-            return FaceVerdict.UNFINISHED
+        reply = self._ask(self._describe, {"scene_id": self._scene_id}, attempt)
+        if reply.status == 200 and reply.code in _UNFINISHED:
+            return None
         _raise_fault(reply)
-        passed = reply.fields.get(_PASSED)
-        return FaceVerdict.PASSED if passed == "T" else FaceVerdict.FAILED
+        verdict = _BY_ANSWER.get(str(reply.fields.get("ResultObject.Passed")))
+        if verdict is None:
+            raise UnknownOutcomeError(
+                "Aliyun's answer holds no verdict that this version knows.",
+                code="provider.outcome_unknown",
+                provider_code=reply.code,
+            )
+        return CheckedIdentity(verdict, reply.request_id, reply.code or "")
 
     def _ask(self, operation: Operation, configured: dict[str, str], attempt: Attempt) -> Reply:
         request = operation.minimize(attempt.held, configured)

@@ -1,7 +1,7 @@
 """What to do about each answer of Aliyun's identity verification, as one table.
 
-Codes and meanings: help.aliyun.com, the return codes of "身份二要素核验" and "手机号三要素核验" (Cloudauth
-2019-03-07). Codes of the gateway before it are those of :mod:`integrations.aliyun.codes`.
+Codes and meanings: help.aliyun.com, the return codes of "身份二要素核验" and "手机号三要素核验", and from
+404 on those of "DescribeFaceVerify" (Cloudauth 2019-03-07). Codes of the gateway before it are those of :mod:`integrations.aliyun.codes`.
 
 A verdict is billed, so it is asked for once. Of what is no verdict, only a fault on Aliyun's side
 (500, 402 and HTTP 5xx) is worth a repetition, and only one, which is the task's rule.
@@ -48,6 +48,13 @@ _ACCOUNT = Remedy(
     "Aliyun refuses the account: not activated, not allowed, or not paid.",
     stops_recipient=True,
 )
+_DEVICE = Remedy(
+    GiveUpError, "provider.device_refused", "Aliyun does not trust, or not support, this device."
+)
+_SOURCE = Remedy(
+    GiveUpError, "provider.source_refused", "Aliyun's source has no use for this person's photo."
+)
+_RULES = Remedy(GiveUpError, "provider.rules_refused", "Aliyun's own rules refuse this one.")
 _UNCLEAR = Remedy(
     UnknownOutcomeError,
     "provider.outcome_unknown",
@@ -68,6 +75,12 @@ IDENTITY_REMEDIES: dict[str, Remedy] = {
     "410": _ACCOUNT,
     "411": _ACCOUNT,
     "412": _ACCOUNT,
+    "414": _DEVICE,
+    "415": _DEVICE,
+    "416": _DEVICE,
+    "417": _SOURCE,
+    "418": _PERSON,
+    "427": _RULES,
     "500": _BUSY,
 }
 """By the product's own code; ``200`` is no fault."""

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_SETTINGS = (
+    "latency_ms",
+    "limits",
+    "delivery_seconds",
+    "receipt_url",
+    "face_callback_url",
+    "callbacks",
+)
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Parse the arguments (the command line's, if none are given), listen, tell the port, serve."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -38,11 +48,7 @@ def main(words: Sequence[str] | None = None) -> None:
             use_till_keys(TillKeys.load(arguments.till_keys.read_text(encoding="ascii")))
     except (OSError, ValueError) as error:
         parser.error(f"{arguments.till_keys} cannot be used: {error}")
-    given = {
-        name: value
-        for name in ("latency_ms", "limits", "delivery_seconds", "receipt_url", "callbacks")
-        if (value := getattr(arguments, name)) is not None
-    }
+    given = {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None}
     try:
         config = SandboxConfig.model_validate(config.model_dump() | given)
     except ValidationError as error:
@@ -74,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--latency-ms", type=float, help="milliseconds before each reply")
     parser.add_argument("--delivery-seconds", type=float, help="how long a text travels, about")
     parser.add_argument("--receipt-url", help="push delivery receipts there, on this machine")
+    parser.add_argument("--face-callback-url", help="call there, on this machine, about faces")
     parser.add_argument("--till-keys", type=Path, help="keys of the payment providers, kept")
     parser.add_argument(
         "--callbacks",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from stdnum.cn import ric
 
 from integrations.sandbox.acs3 import Refusal
+from integrations.sandbox.face_calls import FaceCaller
 from integrations.sandbox.frequency import Frequency, Limit
 from integrations.sandbox.rpc import RpcProvider
 from integrations.sandbox.sm2_key import open_sm2
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from integrations.sandbox.config import SandboxConfig
     from integrations.sandbox.rpc import Operation
 
-__all__ = ["CloudauthProvider"]
+__all__ = ["SAMPLE_FACE", "SAMPLE_SCENE", "CloudauthProvider"]
+
+SAMPLE_SCENE = "1000000006"
+SAMPLE_FACE = "5a" * 16
+"""A verification that is always there, and passed."""
 
 _MISSING, _INVALID, _TOO_OFTEN = "400", "401", "403"
 _UNFINISHED, _NO_SUCH_SCENE, _NO_SUCH_CHECK = "403", "404", "406"
@@ -49,6 +54,11 @@ _SCENE = re.compile(r"[0-9]{1,20}")
 class _Face:
     scene: str
     sequence: str = field(repr=False)
+    shown_at: float = 0.0
+
+    @property
+    def sub_code(self) -> str:
+        return _SUB_CODES.get(self.sequence, "200")
 
 
 class CloudauthProvider(RpcProvider):
@@ -70,7 +80,8 @@ class CloudauthProvider(RpcProvider):
         super().__init__(config, clock=clock)
         self.limits = config.limits
         self._per_person = Frequency(Limit("天级", 86400, 10), clock=clock)
-        self._faces: dict[str, _Face] = {}
+        self._faces = {SAMPLE_FACE: _Face(SAMPLE_SCENE, "001")}
+        self._caller = FaceCaller(config.face_callback_url)
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -87,7 +98,8 @@ class CloudauthProvider(RpcProvider):
         super().reset()
         self.limits = self._config.limits
         self._per_person.clear()
-        self._faces.clear()
+        self._faces = {SAMPLE_FACE: _Face(SAMPLE_SCENE, "001")}
+        self._caller.clear()
 
     def _two_factors(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
         del undelivered
@@ -121,7 +133,14 @@ class CloudauthProvider(RpcProvider):
             name, number = _open(name), _open(number)
         _check_person(name, number)
         certify_id = secrets.token_hex(16)
-        self._faces[certify_id] = _Face(given["SceneId"], number[14:17])
+        seconds = self._config.face_seconds
+        face = _Face(given["SceneId"], number[14:17], self._clock() + seconds)
+        self._faces[certify_id] = face
+        if (callback := given.get("CallbackUrl")) and face.sequence != _NEVER_FINISHES:
+            told = {"certifyId": certify_id, "passed": face.sub_code}
+            if token := given.get("CallbackToken"):
+                told["callbackToken"] = token
+            self._caller.add(callback, told, seconds=seconds)
         url = f"https://picdata-test.example/index.html?certifyId={certify_id}"
         return {"ResultObject": {"CertifyId": certify_id, "CertifyUrl": url}}
 
@@ -131,9 +150,9 @@ class CloudauthProvider(RpcProvider):
         face = self._faces.get(given["CertifyId"])
         if face is None or face.scene != given["SceneId"]:
             raise _refusal(_NO_SUCH_CHECK)
-        if face.sequence == _NEVER_FINISHES:
+        if face.sequence == _NEVER_FINISHES or self._clock() < face.shown_at:
             raise _refusal(_UNFINISHED)
-        sub_code = _SUB_CODES.get(face.sequence, "200")
+        sub_code = face.sub_code
         return {
             "ResultObject": {
                 "Passed": "T" if sub_code == "200" else "F",

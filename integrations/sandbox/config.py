@@ -122,6 +122,10 @@ class SandboxConfig(_Part):
     """How often a batch that was taken comes again all the same."""
     receipt_scale: float = Field(default=1.0, gt=0, le=1)
     """Shortens the minutes between tries."""
+    face_callback_url: str | None = Field(default=None, pattern=LOOPBACK)
+    """A server on this machine that stands for whichever face verifications name."""
+    face_seconds: float = Field(default=0, ge=0)
+    """What a person takes to show a face."""
     callbacks: CallbackPlan = CallbackPlan()
     """Where the payment providers' callbacks go, and what befalls them."""
     journal_size: int = Field(default=100_000, ge=1)

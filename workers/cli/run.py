@@ -200,7 +200,7 @@ class _House:
     def _start_sandbox(self) -> str:
         port_file = (self._settings.data / "sandbox.port").absolute()
         port_file.unlink(missing_ok=True)
-        wishes = [*self._receipts(), *self._merchants()]
+        wishes = [*self._receipts(), *self._faces(), *self._merchants()]
         self._start("sandbox", ["workers.cli", "sandbox", "--port-file", str(port_file), *wishes])
         sandbox = self._supervisor.children[-1]
         port = _awaited(lambda: port_file.read_text() if port_file.exists() else None, sandbox)
@@ -218,6 +218,12 @@ class _House:
         self._environment["ZJJ_ALIYUN_SMS_RECEIPT_SECRET"] = secret
         url = f"http://127.0.0.1:{settings.gateway_port}/v1/callbacks/aliyun-sms/{secret}"
         return ["--delivery-seconds", _TRAVEL_SECONDS, "--receipt-url", url]
+
+    def _faces(self) -> list[str]:
+        """Have the sandbox call the gateway back about faces, where they are verified at all."""
+        if not self._settings.face_verification:
+            return []
+        return ["--face-callback-url", f"http://127.0.0.1:{self._settings.gateway_port}/"]
 
     def _merchants(self) -> list[str]:
         """Be paid at the sandbox, unless there are merchants already."""

@@ -32,6 +32,7 @@ def gateway() -> None:
     from workers.dispatch import connect_redis
     from workers.egress import lock_network
     from workers.entrance import open_entrance
+    from workers.faces import FaceCallbacks
     from workers.gateway import create_gateway, gateway_server
     from workers.gateway.health import Dependency
     from workers.gateway.logins import LoginDoor
@@ -61,6 +62,9 @@ def gateway() -> None:
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),
             ),
             sms_receipts=SmsReceipts(receipts, secret.get_secret_value()) if secret else None,
+            faces=FaceCallbacks(entrance.engine, entrance.pseudonyms)
+            if settings.face_verification
+            else None,
             version=importlib.metadata.version("zhongjiujiu-workers"),
         )
         gateway_server(app, host=settings.gateway_host, port=settings.gateway_port).run()

@@ -11,9 +11,11 @@ from models.api_keys import ApiKeys
 from workers.codes import CodeService
 from workers.consents import Consents
 from workers.desk import Desk
+from workers.faces import FaceCallbacks
 from workers.gateway import callbacks as callback_routes
 from workers.gateway import consents as consent_routes
 from workers.gateway import (
+    face_verifications,
     health,
     identity_checks,
     job_search,
@@ -58,6 +60,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     payments: PaymentService,
     dependencies: Sequence[health.Dependency],
     sms_receipts: SmsReceipts | None = None,
+    faces: FaceCallbacks | None = None,
     version: str = "dev",
 ) -> FastAPI:
     """The HTTP gateway for web backends, as an ASGI application.
@@ -72,6 +75,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
         payments: Expects payments, gives money back, takes in callbacks.
         dependencies: What ``/readyz`` asks about.
         sms_receipts: Takes delivery receipts in; None for an installation without their address.
+        faces: Takes callbacks about faces; None where face verification is switched off.
         version: Shown in ``/openapi.json``.
     """
     app = FastAPI(
@@ -92,6 +96,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     app.state.payments = payments
     app.state.dependencies = tuple(dependencies)
     app.state.sms_receipts = sms_receipts
+    app.state.faces = faces
     app.add_middleware(Edge)
     handle_problems(app)
     for routes in (
@@ -109,6 +114,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
         payment_routes,
         callback_routes,
         health,
+        *(() if faces is None else (face_verifications,)),
     ):
         app.include_router(routes.router)
     describe(app)

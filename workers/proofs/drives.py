@@ -15,6 +15,7 @@ from typing import Any, get_args
 from integrations.alipay.pay import Alipay
 from integrations.alipay.signing import signer as alipay_signer
 from integrations.aliyun import AliyunCredentials, AliyunIdentity, AliyunSms, AliyunSmsAuth
+from integrations.aliyun.face import AliyunFace
 from integrations.aliyun.number_auth import AliyunNumberAuth
 from integrations.aliyun.signing import signer
 from integrations.backend import BackendWebhooks
@@ -33,6 +34,7 @@ from integrations.policy import Operation
 from integrations.sandbox import jiguang_key
 from integrations.sandbox.alipay import bill_parameters
 from integrations.sandbox.backend import BACKEND_HOST
+from integrations.sandbox.cloudauth import SAMPLE_FACE, SAMPLE_SCENE
 from integrations.sandbox.config import GIFTED_TEMPLATES, SCENE_TEMPLATES, SandboxConfig
 from integrations.sandbox.jpush import SAMPLE_CID
 from integrations.sandbox.merchants import (
@@ -95,6 +97,16 @@ def _sms_auth(gate: Gate) -> AliyunSmsAuth:
 
 def _identity(gate: Gate) -> AliyunIdentity:
     return AliyunIdentity(gate, _credentials())
+
+
+def _face(gate: Gate) -> AliyunFace:
+    return AliyunFace(gate, _credentials(), scene_id=SAMPLE_SCENE)
+
+
+def _begin_face(gate: Gate, attempt: Attempt) -> object:
+    return _face(gate).begin(
+        attempt, callback_url="https://shop.example/faces/1", callback_token="5" * 32
+    )
 
 
 def _number_auth(gate: Gate) -> AliyunNumberAuth:
@@ -274,6 +286,10 @@ DRIVES: Mapping[str, Drive] = {
     ),
     "aliyun.identity.three_factor": Drive(
         lambda gate, a: _identity(gate).check(a, with_phone=True), _aliyun_pinned
+    ),
+    "aliyun.face.begin": Drive(_begin_face, _aliyun_pinned),
+    "aliyun.face.describe": Drive(
+        lambda gate, a: _face(gate).verdict(_facts(a, certify_id=SAMPLE_FACE)), _aliyun_pinned
     ),
     "backend.webhook": Drive(_webhook, _webhook_pinned),
 }

@@ -23,7 +23,7 @@ from models.clock import utc_now
 from models.pii import Phone
 from models.states import SETTLED, State
 from tasks.payload import Payload
-from tasks.registry import TASKS
+from tasks.registry import TASKS, tasks_under
 from tasks.task import Task
 from workers.consents import Agreement
 from workers.proofs.house import House, await_
@@ -85,7 +85,7 @@ def sweep_jobs(
         cases: list[Callable[[], Iterable[str]]] = [
             partial(sweep.run, task, mishap)
             for mishap in (_OTHER_ROWS if database_url else _MISHAPS)
-            for task in TASKS.values()
+            for task in tasks_under(policy.operations).values()
             if not (task.sends_again and mishap in _LIKE_A_RESET)
         ]
         cases += [sweep.refuse, sweep.settle, sweep.replay, sweep.settle, sweep.look]

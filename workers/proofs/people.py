@@ -15,6 +15,7 @@ from stdnum.cn import ric
 from integrations.sandbox.tokens import phone_behind
 from models.errors import ConfigurationError
 from models.pii import (
+    DeviceInfo,
     IdNumber,
     LoginToken,
     OpenId,
@@ -52,6 +53,7 @@ class Person:
             OpenId: f"o{token(14)}",
             PushToken: f"push{token(10)}",
             LoginToken: login_token,
+            DeviceInfo: f'{{"deviceToken":"{token(10)}"}}',
         }
         self.user = f"user-{token(8)}"
         self.consent = f"agreed-{token(8)}"
@@ -77,6 +79,7 @@ class Person:
             "openid": self.value(OpenId),
             "push_token": self.value(PushToken),
             "login_token": self.value(LoginToken),
+            "meta_info": self.value(DeviceInfo),
             "user": self.user,
             "address": self.address,
             "scene": "register",
@@ -93,6 +96,7 @@ class Person:
             "openid": OpenId,
             "push_token": PushToken,
             "login_token": LoginToken,
+            "meta_info": DeviceInfo,
         }
         texts = {name: self._texts[kind] for name, kind in named.items()}
         texts |= {"user": self.user, "address": self.address, "ip": self.ip}
