@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from tasks.face_verification import FACE_RESULT, FACE_VERIFICATION
@@ -20,7 +20,7 @@ from tasks.sms_report import SMS_REPORT
 from tasks.task import Task, UnknownKind
 from tasks.webhook import WEBHOOK
 
-__all__ = ["TASKS", "task_for", "task_named", "tasks_under"]
+__all__ = ["TASKS", "task_for", "task_named"]
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
@@ -44,15 +44,6 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         )
     }
 )
-
-
-def tasks_under(operations: Container[str]) -> dict[str, Task]:
-    """Those kinds of jobs whose operations the policy in force has."""
-    return {
-        kind: task
-        for kind, task in TASKS.items()
-        if all(operation in operations for operation in task.operations)
-    }
 
 
 def task_named(kind: str) -> Task:
