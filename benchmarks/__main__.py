@@ -14,10 +14,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from benchmarks.gate_cost import gate_table, measure_gate
 from benchmarks.measuring import Bench, Measurement, MeasurementError
-from benchmarks.report import as_json, latency_table, throughput_table
+from benchmarks.report import as_json, as_markdown, latency_table, machine, throughput_table
 from benchmarks.responder import Responder
 from benchmarks.servers import open_servers
 from benchmarks.systems import SYSTEMS, Setting, System
@@ -26,6 +27,8 @@ from tests.servers import ServerUnavailableError
 
 _PICK_UPS = 60
 _QUICK_PICK_UPS = 20
+_BULK = 100_000
+_QUICK_BULK = 10_000
 _WIDTH = 160
 """Columns where nobody looks at the screen."""
 
@@ -71,6 +74,15 @@ def main(
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="For --urgent: how long.")] = 20.0,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--everything", help="Urgent jobs, the gate and the comparison, as Markdown for a page."
+        ),
+    ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the tables as Markdown.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
 ) -> None:
     """Measure this system and what a user would pick instead, side by side."""
@@ -81,16 +93,27 @@ def main(
         jobs=jobs or (300 if quick else 2000),
         pick_ups=_QUICK_PICK_UPS if quick else _PICK_UPS,
     )
+    if everything:
+        urgent = urgent or (_QUICK_BULK if quick else _BULK)
     _forget_settings()
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+
+    def show(table: Table) -> None:
+        if markdown or everything:
+            print(as_markdown(table), flush=True)
+        else:
+            console.print(table, "")
+
     try:
         with open_servers() as (redis, postgres), Responder() as responder:
-            if gate:
-                console.print(gate_table(measure_gate(redis, postgres, responder, calls=plan.jobs)))
-                return
+            if everything:
+                print(machine(), flush=True)
             if urgent:
                 waits = measure_urgency(redis, postgres, responder, bulk=urgent, seconds=seconds)
-                console.print(urgency_table(waits))
+                show(urgency_table(waits))
+            if gate or everything:
+                show(gate_table(measure_gate(redis, postgres, responder, calls=plan.jobs)))
+            if (gate or urgent) and not everything:
                 return
             bench = Bench(redis, postgres, responder)
             chosen = _tune(bench, plan) if tune else _known_best(plan)
@@ -99,8 +122,8 @@ def main(
         Console(stderr=True, highlight=False).print(str(error), markup=False)
         raise typer.Exit(1) from None
     for latency_ms in plan.latencies:
-        console.print(throughput_table(measurements, latency_ms), "")
-    console.print(latency_table(measurements))
+        show(throughput_table(measurements, latency_ms))
+    show(latency_table(measurements))
     if json is not None:
         options = {"rounds": plan.rounds, "jobs": plan.jobs, "pick_ups": plan.pick_ups}
         json.write_text(as_json(measurements, options))

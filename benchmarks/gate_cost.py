@@ -64,6 +64,11 @@ class GateCost:
         parts = zip(self.minimize, self.admit, self.record, strict=True)
         return [sum(part) for part in parts]
 
+    @property
+    def judging(self) -> list[float]:
+        """The gate without the ledger's wait for the disk."""
+        return [sum(part) for part in zip(self.minimize, self.admit, strict=True)]
+
     def trimmed(self) -> GateCost:
         """Without the first calls."""
         lists = (self.minimize, self.admit, self.sign, self.record, self.wire, self.bare)
@@ -188,8 +193,17 @@ def gate_table(costs: list[GateCost]) -> Table:
         show_lines=True,
     )
     table.add_column("")
-    rows = ("minimize", "admit", "record", "whole", "sign", "wire", "bare")
-    for column in ("minimize", "admit", "ledger", "gate in all", "sign", "wire", "bare httpx"):
+    rows = ("minimize", "admit", "judging", "record", "whole", "sign", "wire", "bare")
+    for column in (
+        "minimize",
+        "admit",
+        "both",
+        "ledger",
+        "gate in all",
+        "sign",
+        "wire",
+        "bare httpx",
+    ):
         table.add_column(column, justify="right")
     for cost in costs:
         unit = percentile(cost.bare, 0.5)

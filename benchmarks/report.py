@@ -8,17 +8,27 @@ import json
 import math
 import os
 import platform
+import sqlite3
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks.measuring import Measurement
 from benchmarks.systems import SYSTEMS, BareDramatiq
 
-__all__ = ["Spread", "as_json", "latency_table", "percentile", "throughput_table"]
+__all__ = [
+    "Spread",
+    "as_json",
+    "as_markdown",
+    "latency_table",
+    "machine",
+    "percentile",
+    "throughput_table",
+]
 
 _PEERS = ("dramatiq", "celery", "procrastinate", "httpx", "urllib3", "aiohttp", "psycopg")
 
@@ -110,6 +120,30 @@ def as_json(measurements: Sequence[Measurement], options: dict[str, Any]) -> str
         "measurements": [asdict(m) for m in measurements],
     }
     return json.dumps(document, indent=1)
+
+
+def as_markdown(table: Table) -> str:
+    """A table for a page: its title, its rows, its caption."""
+    headings = [_plain(column.header) for column in table.columns]
+    rules = ["---:" if column.justify == "right" else "---" for column in table.columns]
+    rows = zip(*([_plain(cell) for cell in column.cells] for column in table.columns), strict=True)
+    lines = [f"| {' | '.join(cells)} |" for cells in (headings, rules, *rows)]
+    parts = (_plain(table.title), "\n".join(lines), _plain(table.caption))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def machine() -> str:
+    """What is measured on, and when."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PEERS)
+    return (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores "
+        f"({platform.machine()}), load {os.getloadavg()[0]:.1f} before it began, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}; {versions}.\n"
+    )
+
+
+def _plain(cell: Any) -> str:
+    return Text.from_markup(str(cell or "")).plain.replace("\n", " ")
 
 
 def _table(title: str, columns: Sequence[_Column], measurements: Sequence[Measurement]) -> Table:

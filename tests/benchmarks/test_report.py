@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.measuring import CpuPerJob, Measurement
 from benchmarks.processes import Memory
-from benchmarks.report import percentile, throughput_table
+from benchmarks.report import as_markdown, percentile, throughput_table
 
 
 def _measurement(system: str, number: int, jobs_per_second: float) -> Measurement:
@@ -46,3 +46,14 @@ def test_ratios_compare_within_a_round() -> None:
     Console(file=shown, width=200).print(throughput_table(measurements, 20))
     assert "600 (200–1,000)" in shown.getvalue()
     assert "× 0.50 " in shown.getvalue()
+
+
+def test_a_table_for_a_page_has_one_line_for_each_row() -> None:
+    measurements = [_measurement("dramatiq", 0, 2000), _measurement("zjj-sqlite", 0, 1000)]
+    title, _, rest = as_markdown(throughput_table(measurements, 20)).partition("\n\n")
+    assert title == "Draining a full queue, provider answers after 20 ms"
+    headings, rules, *rows, empty, caption, _ = rest.split("\n")
+    assert headings.startswith("|  | jobs/s | CPU µs/job |")
+    assert rules.startswith("| --- | ---: |")
+    assert [row.split(" | ")[1] for row in rows] == ["1,000 × 0.50", "2,000 × 1.00"]
+    assert (empty, caption[:6]) == ("", "median")
