@@ -20,13 +20,16 @@ from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from models.errors import DatabaseUnavailable
 
-__all__ = ["CommitLog", "open_log"]
+__all__ = ["CommitLog", "open_log", "shorten_log"]
 
 _CHECKPOINT_SECONDS = 5.0
+_LONG_FRAMES = 8_000
+"""A frame is a page of 4 KiB; a log twice as long is shortened by whoever commits."""
+_PATIENCE_SECONDS = 0.05
 _THREADS = 2
 """Who comes while a sync is under way needs another, and does not wait for the first."""
 
@@ -49,6 +52,8 @@ def open_log(connection: Connection) -> CommitLog | None:
     # Not within a transaction, and without beginning one.
     raw: Any = connection.connection.dbapi_connection
     raw.execute("PRAGMA synchronous=NORMAL")
+    # Who has just committed must not make his callers wait for a checkpoint as well.
+    raw.execute(f"PRAGMA wal_autocheckpoint={2 * _LONG_FRAMES}")
     (_, _, path) = raw.execute("PRAGMA database_list").fetchone()
     try:
         return CommitLog(path)
@@ -56,6 +61,21 @@ def open_log(connection: Connection) -> CommitLog | None:
         raise DatabaseUnavailable(
             f"the database's log cannot be opened ({type(error).__name__})"
         ) from None
+
+
+def shorten_log(engine: Engine) -> None:
+    """Bring what SQLite's log holds into the database, beside everybody's work.
+
+    While somebody always writes, a checkpoint never comes to the log's end, and the file would
+    grow on and on: once it is long, everybody waits for the last few pages, and the next commit
+    begins the file anew. To be called once in a while; does nothing for another database.
+    """
+    if engine.dialect.name != "sqlite" or engine.url.database is None:
+        return
+    with closing(sqlite3.connect(engine.url.database, timeout=_PATIENCE_SECONDS)) as connection:
+        (_, frames, _) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if frames > _LONG_FRAMES:
+            connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
 
 class CommitLog:

@@ -50,6 +50,7 @@ from workers.maintenance import (
     Rescuer,
     Rounds,
     Scheduler,
+    Shortener,
 )
 from workers.maintenance.payments import Bills, PaymentAsker
 from workers.messages import ACTOR
@@ -176,6 +177,7 @@ class WorkerProcess:
         self._heartbeat = Rounds([heartbeat])
         self._maintenance = Rounds(
             [
+                Shortener(self._engine),
                 Scheduler(self._engine, self._dispatcher),
                 Redispatcher(self._engine, self._dispatcher, queues),
                 Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id),

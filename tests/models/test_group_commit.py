@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from models.claims import ClaimRequest, write_claims
-from models.commit_log import CommitLog
+from models.commit_log import CommitLog, shorten_log
 from models.database import migrate, open_database, writing
 from models.errors import (
     ClaimLost,
@@ -829,6 +829,41 @@ def test_a_disk_that_fails_is_told_and_its_log_is_not_believed_until_it_is_empty
     commits_on_sqlite.run(write_jobs, a_job())
     assert disk.syncs == 3
     assert len(all_rows(sqlite, jobs)) == 5
+
+
+def test_a_log_that_is_always_written_begins_anew_once_it_is_long(
+    sqlite: Engine, commits_on_sqlite: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Path(f"{sqlite.url.database}-wal")
+
+    def write(times: int) -> int:
+        for _ in range(times):
+            commits_on_sqlite.run(write_jobs, a_job())
+        return log.stat().st_size
+
+    long = write(10)
+    monkeypatch.setattr("models.commit_log._LONG_FRAMES", 5)
+    shorten_log(sqlite)
+    assert write(3) == long
+    assert write(20) > long, "nobody else shortens it"
+    assert len(all_rows(sqlite, jobs)) == 33
+
+
+def test_a_log_that_somebody_reads_is_shortened_another_time(
+    sqlite: Engine, commits_on_sqlite: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.commit_log._LONG_FRAMES", 0)
+    commits_on_sqlite.run(write_jobs, a_job())
+    with sqlite.connect() as reader:
+        reader.execute(text("SELECT count(*) FROM jobs"))
+        commits_on_sqlite.run(write_jobs, a_job())
+        shorten_log(sqlite)
+        commits_on_sqlite.run(write_jobs, a_job())
+    assert len(all_rows(sqlite, jobs)) == 3
+
+
+def test_another_database_has_no_log_of_ours(postgres: Engine) -> None:
+    shorten_log(postgres)
 
 
 def test_a_log_whose_database_is_gone_is_told(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from workers.maintenance.replayer import Replayer
 from workers.maintenance.rescuer import Rescuer
 from workers.maintenance.scheduler import Scheduler
 from workers.maintenance.service import Rounds, Service
+from workers.maintenance.shortener import Shortener
 
 __all__ = [
     "Alarms",
@@ -29,4 +30,5 @@ __all__ = [
     "Rounds",
     "Scheduler",
     "Service",
+    "Shortener",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ class Rounds:
     def _round(self, service: Service) -> None:
         try:
             moved = service.round()
-        except (DBAPIError, redis.RedisError, ZjjError) as error:
+        except (DBAPIError, sqlite3.Error, redis.RedisError, ZjjError) as error:
             if service.name not in self._troubled:
                 _log.warning("maintenance.failed", service=service.name, error=type(error).__name__)
             self._troubled.add(service.name)
