@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -239,13 +240,24 @@ class _House:
     def _wait_until_ready(self) -> None:
         address = (self._settings.gateway_host, self._settings.gateway_port)
 
-        def accepts() -> bool | None:
+        def accepts() -> bool:
             with socket.socket() as probe:
                 probe.settimeout(1)
-                return True if probe.connect_ex(address) == 0 else None
+                return probe.connect_ex(address) == 0
 
-        if _awaited(accepts, self._supervisor.children[-1]) is None:
-            raise ConfigurationError(f"The gateway does not start; its log is in {self._logs}")
+        for child in self._supervisor.children:
+            ready = accepts if child.name == "gateway" else partial(self._works, child)
+            if child.name != "sandbox" and _awaited(ready, child) is None:
+                raise ConfigurationError(
+                    f"The {child.name} does not start; its log is in {self._logs}"
+                )
+
+    def _works(self, child: Child) -> bool:
+        """Whether a worker has said that it lives; a job that came earlier would only wait."""
+        assert self._engine is not None  # noqa: S101 - children start after the database
+        assert child.process is not None  # noqa: S101 - it was started
+        with self._engine.connect() as connection:
+            return any(worker.pid == child.process.pid for worker in list_workers(connection))
 
     def _demo_key(self) -> Path:
         path = self._settings.data / "demo.key"
