@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GUARDIAN_CONSENT_REQUIRED",
     "IDENTITY_CHECK",
+    "ORDER_MISMATCH",
     "UNAVAILABLE",
     "IdentityCheck",
     "IdentityPurpose",
@@ -33,18 +34,21 @@ __all__ = [
 IdentityPurpose = Literal["restricted_goods", "certification", "query"]
 
 _Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
-_NEEDED: dict[IdentityPurpose, str] = {
-    "restricted_goods": "product_ref",
-    "certification": "order_no",
-    "query": "order_no",
+_NEEDED: dict[IdentityPurpose, tuple[str, ...]] = {
+    "restricted_goods": ("product_ref",),
+    "certification": ("order_no", "expected_order_no"),
+    "query": ("order_no", "expected_order_no"),
 }
 _CONDITIONS: dict[str, Any] = {
     "allOf": [
         {
             "if": {"properties": {"purpose": {"const": purpose}}, "required": ["purpose"]},
-            "then": {"properties": {name: {"type": "string"}}, "required": [name]},
+            "then": {
+                "properties": {name: {"type": "string"} for name in names},
+                "required": list(names),
+            },
         }
-        for purpose, name in _NEEDED.items()
+        for purpose, names in _NEEDED.items()
     ]
 }
 
@@ -72,7 +76,13 @@ class IdentityCheck(Payload):
         default=None, description="Needed for restricted_goods: which product demands a real name."
     )
     order_no: _Reference | None = Field(
-        default=None, description="Needed for certification and query; never leaves."
+        default=None,
+        description="Needed for certification and query: as the person gave it; never leaves.",
+    )
+    expected_order_no: _Reference | None = Field(
+        default=None,
+        description="Needed for certification and query: the order's number as you have it on "
+        "file; compared here, and never leaves.",
     )
     consent_ref: ConsentRef = Field(description="The person's separate consent, as recorded.")
     guardian_ref: ConsentRef | None = Field(
@@ -84,10 +94,10 @@ class IdentityCheck(Payload):
 
     @model_validator(mode="after")
     def _has_what_its_purpose_needs(self) -> Self:
-        needed = _NEEDED[self.purpose]
-        if getattr(self, needed) is None:
-            reason = f"needs {needed} for the purpose {self.purpose}"
-            raise PydanticCustomError("invalid_value", "{reason}", {"reason": reason})
+        for needed in _NEEDED[self.purpose]:
+            if getattr(self, needed) is None:
+                reason = f"needs {needed} for the purpose {self.purpose}"
+                raise PydanticCustomError("invalid_value", "{reason}", {"reason": reason})
         return self
 
     @property
@@ -95,9 +105,18 @@ class IdentityCheck(Payload):
         """Whether the phone is a factor."""
         return self.phone is not None and not self.phone_verified
 
+    @property
+    def names_its_order(self) -> bool:
+        """Whether the order that the person named is the one on file, in capitals or not."""
+        given, expected = (self.order_no or "", self.expected_order_no or "")
+        return self.purpose == "restricted_goods" or given.casefold() == expected.casefold()
+
 
 GUARDIAN_CONSENT_REQUIRED = "guardian_consent_required"
 """Reason code: the person is under 14 and no guardian has agreed."""
+
+ORDER_MISMATCH = "order_mismatch"
+"""Reason code: the order number that the person gave is not that of the order on file."""
 
 UNAVAILABLE = "unavailable"
 """Verdict of a check that ended without one."""
@@ -115,6 +134,8 @@ def is_child(id_number: IdNumber) -> bool:
 def _check(payload: IdentityCheck, attempt: Attempt, context: Context) -> Outcome:
     if is_child(payload.id_number) and payload.guardian_ref is None:
         return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
+    if not payload.names_its_order:
+        return Outcome(event=Event.FAIL, code=ORDER_MISMATCH)
     try:
         return _verdict(attempt, context, with_phone=payload.with_phone)
     except WaitError:

@@ -348,6 +348,7 @@ def test_a_real_name_check_is_handed_in_both_ways(gateway: Gateway) -> None:
         "id_number": "999999199001010091",
         "purpose": "query",
         "order_no": "ZJJ-1",
+        "expected_order_no": "ZJJ-1",
         "consent_ref": "consent-1",
     }
     with zjj.Client(gateway.url, gateway.api_key) as client:
@@ -359,3 +360,57 @@ def test_a_real_name_check_is_handed_in_both_ways(gateway: Gateway) -> None:
 
     second = asyncio.run(again())
     assert (first.kind, second.id, second.repeated) == ("identity_check", first.id, True)
+
+
+def test_a_profile_page_is_masked_both_ways(gateway: Gateway) -> None:
+    with zjj.Client(gateway.url, gateway.api_key) as client:
+        shown = client.masks.show(phone="16400001234", name="张三")
+        with pytest.raises(zjj.InvalidRequestError):
+            client.masks.show()
+    assert shown == zjj.Masked(phone="164****1234", id_number=None, name="张*")
+
+    async def number() -> zjj.Masked:
+        async with zjj.AsyncClient(gateway.url, gateway.api_key) as client:
+            return await client.masks.show(id_number="999999199001010091")
+
+    assert asyncio.run(number()).id_number == "9****************1"
+
+
+def test_a_gateway_that_verifies_no_faces_says_so(gateway: Gateway) -> None:
+    person = {
+        "name": "张三",
+        "id_number": "999999199001010091",
+        "meta_info": "{}",
+        "consent_ref": "face-1",
+        "user": "u-17",
+    }
+    with (
+        zjj.Client(gateway.url, gateway.api_key) as client,
+        pytest.raises(zjj.UnexpectedReplyError),
+    ):
+        client.face_verifications.start(**person)
+
+    async def again() -> None:
+        async with zjj.AsyncClient(gateway.url, gateway.api_key) as client:
+            await client.face_verifications.start(**person)
+
+    with pytest.raises(zjj.UnexpectedReplyError):
+        asyncio.run(again())
+
+
+def test_a_login_is_handed_in_and_its_number_awaited_both_ways(gateway: Gateway) -> None:
+    asked = {"login_token": "token-000000001", "road": "china_mobile"}
+    with zjj.Client(gateway.url, gateway.api_key) as client:
+        job = client.logins.start(**asked, idempotency_key="login-1")
+        assert job.kind == "jiguang_login", "the road that this gateway is configured for"
+        with pytest.raises(zjj.ZjjError) as caught:
+            client.logins.take_phone(job.id)
+    assert not isinstance(caught.value, zjj.NotFoundError), "it is under way"
+
+    async def again() -> zjj.Job:
+        async with zjj.AsyncClient(gateway.url, gateway.api_key) as client:
+            with pytest.raises(zjj.NotFoundError):
+                await client.logins.take_phone("0" * 32)
+            return await client.logins.start(**asked, idempotency_key="login-1")
+
+    assert asyncio.run(again()).id == job.id

@@ -27,13 +27,32 @@ def a_check(**changes: Any) -> IdentityCheck:
 
 @pytest.mark.parametrize(
     ("purpose", "missing"),
-    [("restricted_goods", "product_ref"), ("certification", "order_no"), ("query", "order_no")],
+    [
+        ("restricted_goods", "product_ref"),
+        ("certification", "order_no"),
+        ("certification", "expected_order_no"),
+        ("query", "order_no"),
+        ("query", "expected_order_no"),
+    ],
 )
 def test_each_purpose_names_what_it_is_for(purpose: str, missing: str) -> None:
+    whole = {"product_ref": "gold-bar-1", "order_no": "ZJJ-1", "expected_order_no": "ZJJ-1"}
     with pytest.raises(ValidationError) as caught:
-        a_check(purpose=purpose, product_ref=None, order_no=None)
-    assert missing in caught.value.errors()[0]["msg"]
-    assert a_check(purpose=purpose, **{"product_ref": None, missing: "ZJJ-1"}).purpose == purpose
+        a_check(purpose=purpose, **(whole | {missing: None}))
+    assert f"needs {missing} " in caught.value.errors()[0]["msg"]
+    assert a_check(purpose=purpose, **whole).purpose == purpose
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "same"),
+    [("ZJJ-1", "ZJJ-1", True), ("zjj-1", "ZJJ-1", True), ("ZJJ-1", "ZJJ-11", False)],
+)
+def test_the_order_that_a_person_names_is_compared_here(
+    given: str, expected: str, same: bool
+) -> None:
+    orders = {"order_no": given, "expected_order_no": expected}
+    assert a_check(purpose="query", **orders).names_its_order is same
+    assert a_check(purpose="restricted_goods", **orders).names_its_order
 
 
 def test_a_purpose_that_the_policy_does_not_have_is_refused() -> None:

@@ -38,6 +38,12 @@ from workers.outlet import open_outlet
 from workers.settings import Settings
 
 PHONE = "16400001234"
+AN_ORDER = {
+    "purpose": "query",
+    "order_no": "ZJJ-2026-1",
+    "expected_order_no": "ZJJ-2026-1",
+    "product_ref": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +176,20 @@ def test_a_verified_phone_stays_inside(check: Callable[..., JobView]) -> None:
 def test_an_unverified_phone_is_the_third_factor_and_the_order_stays_inside(
     check: Callable[..., JobView],
 ) -> None:
-    view = check(phone=PHONE, purpose="query", order_no="ZJJ-2026-1", product_ref=None)
+    view = check(phone=PHONE, **AN_ORDER)
     assert [d.operation for d in view.disclosures] == ["aliyun.identity.three_factor"]
-    assert "order_no" in view.disclosures[0].stripped
+    assert {"order_no", "expected_order_no"} <= set(view.disclosures[0].stripped)
+
+
+@pytest.mark.parametrize("purpose", ["certification", "query"])
+def test_an_order_that_is_not_the_persons_lets_nothing_leave(
+    engine: Engine, check: Callable[..., JobView], sandbox: SandboxServer, purpose: str
+) -> None:
+    view = check(**(AN_ORDER | {"purpose": purpose, "order_no": "ZJJ-2026-2"}))
+    assert (view.state, view.reason) == (State.FAILED, "order_mismatch")
+    assert view.disclosures == ()
+    assert read_job(engine, view.id).sealed is None
+    assert sent(sandbox) == 0
 
 
 def test_the_same_question_again_is_answered_from_the_record(

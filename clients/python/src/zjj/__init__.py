@@ -31,6 +31,7 @@ from zjj._errors import (
 )
 from zjj._jobs import Attempt, Disclosure, Job
 from zjj._payments import Acknowledgement, Payment, Refund
+from zjj._people import Masked
 from zjj._replays import JobPage, Replay
 from zjj._verifications import Verification
 from zjj._webhooks import verify_webhook
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidWebhookError",
     "Job",
     "JobPage",
+    "Masked",
     "NotFoundError",
     "NotSettledError",
     "Payment",

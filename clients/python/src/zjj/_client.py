@@ -34,6 +34,7 @@ from zjj._conversation import (
 from zjj._errors import ConfigurationError
 from zjj._jobs import Job
 from zjj._payments import AsyncPayments, AsyncRefunds, Payments, Refunds
+from zjj._people import AsyncFaceVerifications, AsyncMasks, FaceVerifications, Masks
 from zjj._replays import JobPage, Replay, SearchTerms
 from zjj._verifications import Verification
 
@@ -86,6 +87,8 @@ class Client:
         self.sms_codes = SmsCodes(self._run, attempts)
         self.identity_checks = IdentityChecks(self._run, attempts)
         self.logins = Logins(self._run, attempts)
+        self.face_verifications = FaceVerifications(self._run, attempts)
+        self.masks = Masks(self._run, attempts)
         self.pushes = Pushes(self._run, attempts)
         self.jobs = Jobs(self._run, attempts)
         self.payments = Payments(self._run, attempts)
@@ -142,6 +145,8 @@ class AsyncClient:
         self.sms_codes = AsyncSmsCodes(self._run, attempts)
         self.identity_checks = AsyncIdentityChecks(self._run, attempts)
         self.logins = AsyncLogins(self._run, attempts)
+        self.face_verifications = AsyncFaceVerifications(self._run, attempts)
+        self.masks = AsyncMasks(self._run, attempts)
         self.pushes = AsyncPushes(self._run, attempts)
         self.jobs = AsyncJobs(self._run, attempts)
         self.payments = AsyncPayments(self._run, attempts)
@@ -279,6 +284,7 @@ class IdentityChecks:
         consent_ref: str,
         product_ref: str | None = None,
         order_no: str | None = None,
+        expected_order_no: str | None = None,
         phone: str | None = None,
         phone_verified: bool | None = None,
         guardian_ref: str | None = None,
@@ -291,10 +297,11 @@ class IdentityChecks:
             name: As on the identity card.
             id_number: 18 characters.
             purpose: ``restricted_goods`` (needs ``product_ref``), ``certification`` or ``query``
-                (need ``order_no``).
+                (need ``order_no`` and ``expected_order_no``).
             consent_ref: The separate consent that you have recorded.
             product_ref: Which product demands a real name; never leaves the company.
-            order_no: Never leaves the company.
+            order_no: As the person gave it; never leaves the company.
+            expected_order_no: As you have it on file; the two are compared.
             phone: Where it must be this person's as well.
             phone_verified: True if that is known already; the phone is then not checked.
             guardian_ref: A guardian's consent, for a person under 14.
@@ -316,6 +323,7 @@ class IdentityChecks:
                     "consent_ref": consent_ref,
                     "product_ref": product_ref,
                     "order_no": order_no,
+                    "expected_order_no": expected_order_no,
                     "phone": phone,
                     "phone_verified": phone_verified,
                     "guardian_ref": guardian_ref,
@@ -568,6 +576,7 @@ class AsyncIdentityChecks:
         consent_ref: str,
         product_ref: str | None = None,
         order_no: str | None = None,
+        expected_order_no: str | None = None,
         phone: str | None = None,
         phone_verified: bool | None = None,
         guardian_ref: str | None = None,
@@ -584,6 +593,7 @@ class AsyncIdentityChecks:
                     "consent_ref": consent_ref,
                     "product_ref": product_ref,
                     "order_no": order_no,
+                    "expected_order_no": expected_order_no,
                     "phone": phone,
                     "phone_verified": phone_verified,
                     "guardian_ref": guardian_ref,

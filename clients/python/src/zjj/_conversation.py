@@ -137,6 +137,13 @@ def check_identity(
     return _hand_in("/v1/identity-checks", body, idempotency_key, attempts)
 
 
+def verify_face(
+    body: Mapping[str, object], *, idempotency_key: str | None, attempts: int
+) -> Conversation[Job]:
+    """Begin to verify a face."""
+    return _hand_in("/v1/face-verifications", body, idempotency_key, attempts)
+
+
 def log_in(
     body: Mapping[str, object], *, idempotency_key: str | None, attempts: int
 ) -> Conversation[Job]:
