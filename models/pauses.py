@@ -22,6 +22,7 @@ __all__ = [
     "RECIPIENT_PAUSED",
     "Pause",
     "Scope",
+    "bring_forward",
     "in_force",
     "is_paused",
     "list_pauses",
@@ -138,13 +139,30 @@ def resume(
             .values(dispatched_at=None)
         )
     else:
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.state == State.RETRYING, jobs.c.reason == RECIPIENT_PAUSED)
-            .values(run_at=now)
-        )
+        bring_forward(connection, now=now)
     write_audits(
         connection,
         Audit(at=now, actor=actor, action=f"{scope}.resume", target=name, reason=reason),
     )
     return True
+
+
+def bring_forward(
+    connection: Connection, *, now: dt.datetime, beyond: dt.timedelta = dt.timedelta(0)
+) -> int:
+    """Let jobs that wait for a paused recipient be tried now; returns how many.
+
+    Those of a recipient that is still paused are handed back again.
+
+    Args:
+        beyond: Only jobs that would wait longer than this.
+    """
+    return connection.execute(
+        update(jobs)
+        .where(
+            jobs.c.state == State.RETRYING,
+            jobs.c.reason == RECIPIENT_PAUSED,
+            jobs.c.run_at > now + beyond,
+        )
+        .values(run_at=now)
+    ).rowcount

@@ -13,6 +13,7 @@ from workers.maintenance.reconciler import Reconciler
 from workers.maintenance.redispatcher import Redispatcher
 from workers.maintenance.replayer import Replayer
 from workers.maintenance.rescuer import Rescuer
+from workers.maintenance.resumer import Resumer
 from workers.maintenance.scheduler import Scheduler
 from workers.maintenance.service import Rounds, Service
 from workers.maintenance.shortener import Shortener
@@ -27,6 +28,7 @@ __all__ = [
     "Redispatcher",
     "Replayer",
     "Rescuer",
+    "Resumer",
     "Rounds",
     "Scheduler",
     "Service",
