@@ -7,17 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from models.errors import ConfigurationError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 __all__ = [
     "VERSION_TABLE",
@@ -192,6 +191,9 @@ def writing_on(connection: Connection, *, synced: bool) -> Iterator[None]:
 
 
 def _alembic() -> Config:
+    # Late: a worker never migrates, and a seventh of what it takes to start would be for this.
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
@@ -203,6 +205,8 @@ def migrate(engine: Engine) -> None:
     Raises:
         DatabaseUnavailable: The database cannot be reached.
     """
+    from alembic import command
+
     config = _alembic()
     try:
         with engine.connect().execution_options(**WRITES) as connection, connection.begin():
@@ -218,6 +222,9 @@ def migrate(engine: Engine) -> None:
 
 def is_current(engine: Engine) -> bool:
     """Whether the schema is at the newest revision."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     newest = ScriptDirectory.from_config(_alembic()).get_current_head()
     with engine.connect() as connection:
         options = {"version_table": VERSION_TABLE}

@@ -51,6 +51,9 @@ class JobBroker(RedisBroker):
             maintenance_chance=_ALWAYS,
             heartbeat_timeout=_HEARTBEAT_TIMEOUT_MS,
         )
+        self.leaving = threading.Event()
+        """Set when the worker ends: consumers fetch nothing more, so that what is handed back goes
+        to others."""
 
     @property
     def consumer_class(self) -> type[Consumer]:
@@ -97,6 +100,8 @@ class _WakingConsumer(Consumer):
 
     def _fill(self) -> None:
         """Fetch what fits; with nothing to fetch or no room, wait for a reason to look again."""
+        if self._broker.leaving.is_set():
+            return
         with self._lock:
             room = self._prefetch - self._outstanding
             if room <= 0:
@@ -108,7 +113,12 @@ class _WakingConsumer(Consumer):
             return
         # Whatever came after a fetch that left nothing behind has put a token.
         if self._emptied:
-            self._broker.client.blpop([wake_key(self._queue)], timeout=_POLL_SECONDS)
+            woken = self._broker.client.blpop([wake_key(self._queue)], timeout=_POLL_SECONDS)
+            if self._broker.leaving.is_set():
+                if woken:
+                    # The token was for somebody who stays.
+                    self._broker.client.rpush(wake_key(self._queue), "1")
+                return
         self._fetched = self._broker.do_fetch(self._queue, room)
         self._emptied = len(self._fetched) < room
 

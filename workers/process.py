@@ -226,7 +226,7 @@ class WorkerProcess:
         self._worker = self._consumers(queues)
 
     def _consumers(self, queues: Sequence[str]) -> DramatiqWorker:
-        broker = JobBroker(self._settings.redis)
+        broker = self._broker = JobBroker(self._settings.redis)
         for queue in queues:
             # One actor a queue would be dramatiq's way; ours is the same for all of them.
             broker.declare_queue(queue)
@@ -290,8 +290,16 @@ class WorkerProcess:
             runner.stop()
         for thread in worker.consumers.values():
             thread.stop()
+        self._broker.leaving.set()
+        # Before the consumers have ended: an idle one waits up to a second for its next message.
+        self._requeue()
         for thread in worker.consumers.values():
             thread.join(_CONSUMER_SECONDS)
+        self._requeue(close=True)
+
+    def _requeue(self, *, close: bool = False) -> None:
+        """Hand back what no thread has begun; ``close`` also what consumers hold themselves."""
+        worker = self._worker
         waiting: dict[str, list[Any]] = {}
         while not worker.work_queue.empty():
             message = worker.work_queue.get_nowait().message
@@ -302,7 +310,8 @@ class WorkerProcess:
                 continue
             try:
                 consumer.requeue(waiting.get(queue, []))
-                consumer.close()
+                if close:
+                    consumer.close()
             except (redis.RedisError, ConnectionClosed) as error:
                 # Redis forgets us after a while, and the re-dispatcher knows the jobs.
                 _log.warning("worker.not_handed_back", queue=queue, error=type(error).__name__)

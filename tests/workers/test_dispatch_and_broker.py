@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ from tests.servers import RedisServer
 from tests.workers.rows import read_job, store_job
 from workers.broker import JobBroker
 from workers.dispatch import Dispatcher, connect_redis
-from workers.messages import NAMESPACE, job_id_of, queue_keys
+from workers.messages import NAMESPACE, job_id_of, queue_keys, wake_key
 
 
 @pytest.fixture
@@ -71,6 +72,25 @@ def test_closing_a_consumer_hands_back_what_it_had_fetched(
     consumer.close()
     other = JobBroker.consume(broker, "urgent", prefetch=5)
     assert {job_id_of(_next(other)) for _ in range(4)} == set(ids[1:])
+
+
+def test_a_consumer_that_leaves_takes_nothing_and_wakes_whoever_stays(
+    dispatcher: Dispatcher, broker: JobBroker, redis_url: str
+) -> None:
+    staying = JobBroker(redis_url)
+    staying.declare_queue("urgent")
+    leaving, other = broker.consume("urgent", prefetch=4), staying.consume("urgent", prefetch=4)
+    waiting = threading.Thread(target=lambda: next(leaving))
+    waiting.start()
+    time.sleep(0.2)
+    broker.leaving.set()
+    job_id = new_id()
+    dispatcher.ring_now([job_id], "urgent")
+    waiting.join()
+    assert next(leaving) is None
+    assert job_id_of(_next(other)) == job_id
+    assert staying.client.llen(wake_key("urgent")) == 1, "the token is still there"
+    staying.client.close()
 
 
 @pytest.mark.parametrize(
