@@ -80,6 +80,7 @@ def test_a_consumer_that_leaves_takes_nothing_and_wakes_whoever_stays(
     staying = JobBroker(redis_url)
     staying.declare_queue("urgent")
     leaving, other = broker.consume("urgent", prefetch=4), staying.consume("urgent", prefetch=4)
+    assert next(leaving) is None
     waiting = threading.Thread(target=lambda: next(leaving))
     waiting.start()
     time.sleep(0.2)
