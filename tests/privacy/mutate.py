@@ -401,8 +401,11 @@ def _graft(mutant: Mutant) -> None:
         if isinstance(new, type) and new.__module__ == mutant.module:
             for part, inner in vars(new).items():
                 _graft_function(vars(old).get(part), inner)
-        elif not _graft_function(old, new) and isinstance(new, _PLAIN) and repr(new) != repr(old):
-            setattr(module, name, new)
+        elif not _graft_function(old, new) and isinstance(new, _PLAIN):
+            words = repr(new)
+            # What holds functions or objects of the twin would mix the two.
+            if words != repr(old) and " at 0x" not in words and "<class" not in words:
+                setattr(module, name, new)
 
 
 _PLAIN = (int, str, bytes, tuple, list, set, frozenset, dict, re.Pattern)
