@@ -9,7 +9,15 @@ from integrations.policy._entries import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from integrations.policy._entries import Operation, OutboundField, Policy, Purpose, Recipient
+    from integrations.policy._entries import (
+        Header,
+        Operation,
+        OutboundField,
+        Policy,
+        Purpose,
+        Recipient,
+        ReplyRule,
+    )
 
 __all__ = ["widened", "widenings"]
 
@@ -90,18 +98,36 @@ def _operation(old: Operation | None, new: Operation) -> Iterator[_Finding]:
             in_url = (Place.PATH, Place.QUERY)
             if (field.place or new.place) in in_url and (before.place or old.place) not in in_url:
                 yield where, f"field {name} moves into the URL"
-    for name in new.headers.keys() - old.headers.keys():
-        yield ("headers", name), f"sends a new header {name}"
-    for path in new.reply.paths:
-        if path not in old.reply.paths:
-            yield ("reply",), f"keeps a new reply field {path}"
-        elif path in new.reply.keep and path not in old.reply.keep:
-            yield ("reply",), f"keeps the whole of {path}"
+    for name, header in new.headers.items():
+        former = old.headers.get(name)
+        if former is None:
+            yield ("headers", name), f"sends a new header {name}"
+        else:
+            yield from (
+                (("headers", name), f"header {name} {what}") for what in _value(former, header)
+            )
+    yield from ((("reply", where), what) for where, what in _reply(old.reply, new.reply))
+
+
+def _reply(old: ReplyRule, new: ReplyRule) -> Iterator[tuple[str, str]]:
+    """Each with the key of the rule that allows it."""
+    for path in new.keep:
+        if path not in old.paths:
+            yield "keep", f"keeps a new reply field {path}"
+        elif path not in old.keep:
+            yield "keep", f"keeps the whole of {path}"
+    for path, pattern in new.excerpts.items():
+        if path not in old.keep and pattern != old.excerpts.get(path):
+            yield "excerpts", f"keeps another excerpt of {path}"
+    for path in new.personal.keys() - old.personal.keys():
+        yield "personal", f"keeps {path} as somebody's"
+    for name in new.headers:
+        if name not in old.headers:
+            yield "headers", f"keeps a new reply header {name}"
 
 
 def _field(old: OutboundField, new: OutboundField) -> Iterator[str]:
-    sources = [(each.held, each.configured, each.const, each.signed) for each in (old, new)]
-    if sources[0] != sources[1]:
+    if (old.held, old.configured) != (new.held, new.configured):
         yield "takes its value from elsewhere"
     if old.category != new.category:
         yield "carries another category"
@@ -109,5 +135,13 @@ def _field(old: OutboundField, new: OutboundField) -> Iterator[str]:
         yield "is transformed differently"
     if old.pattern != new.pattern:
         yield "has another pattern"
+    yield from _value(old, new)
+
+
+def _value(old: OutboundField | Header, new: OutboundField | Header) -> Iterator[str]:
+    if old.const != new.const:
+        yield "has another constant"
+    if old.signed != new.signed:
+        yield "is signed in another shape"
     if (new.max or 0) > (old.max or 0):
         yield "may be longer"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from integrations.policy import PACKAGED, Policy, load_policy, widened
+from integrations.policy import PACKAGED, Policy, PolicyError, load_policy, widened
 
 OLD = load_policy()
 TEXT = PACKAGED.read_text("utf-8")
@@ -16,6 +16,28 @@ def _changed(folder: Path, old: str, new: str) -> Policy:
     path = folder / "new.toml"
     path.write_text(text, "utf-8")
     return load_policy(path)
+
+
+# Where an operation of its own begins, so that one of its lines can be changed.
+QUERY = """\
+recipient = "aliyun_sms"
+purpose = "verify_phone"
+host = "dysmsapi.aliyuncs.com"
+method = "POST"
+path = "/"
+place = "form" # as for aliyun.sms.send
+"""
+
+
+def _widened(folder: Path, old: str, new: str) -> list[str]:
+    """What the new file allows beyond the old one, whatever else is wrong with it."""
+    path = folder / "new.toml"
+    text = TEXT.replace(old, new, 1)
+    assert text != TEXT
+    path.write_text(text, "utf-8")
+    with pytest.raises(PolicyError) as refused:
+        load_policy(path, against=OLD)
+    return [each.reason.removeprefix("widened: ") for each in refused.value.problems]
 
 
 @pytest.mark.parametrize(
@@ -126,12 +148,118 @@ def _changed(folder: Path, old: str, new: str) -> Policy:
             '"Code", "RequestId", "Region"]',
             "operation aliyun.sms.send keeps a new reply field Region",
         ),
+        (
+            "BizId = '\\d{1,20}\\^\\d{1,5}'",
+            "BizId = '.*'",
+            "operation aliyun.sms.send keeps another excerpt of BizId",
+        ),
+        (
+            "BizId = '\\d{1,20}\\^\\d{1,5}'",
+            "Region = '.*'",
+            "operation aliyun.sms.send keeps another excerpt of Region",
+        ),
+        (
+            "reply.personal = { ",
+            'reply.personal = { "Other.Mobile" = "phone", ',
+            "operation aliyun.login.phone keeps Other.Mobile as somebody's",
+        ),
+        (
+            '"retry-after"]',
+            '"retry-after", "x-request-source"]',
+            "operation aliyun.sms.send keeps a new reply header x-request-source",
+        ),
+        (
+            'accept = { title = "回复格式", const = "application/json" }',
+            'accept = { title = "回复格式", const = "application/xml" }',
+            "operation aliyun.sms.send header accept has another constant",
+        ),
+        (
+            'accept = { title = "回复格式", const = "application/json" }',
+            "accept = { title = \"回复格式\", signed = '.*', max = 9 }",
+            "operation aliyun.sms.send header accept is signed in another shape",
+        ),
+        (
+            'const = "50"',
+            'const = "500"',
+            "operation aliyun.sms.query field PageSize has another constant",
+        ),
+        (
+            'from = "phone"',
+            'from = "recipient"',
+            "operation aliyun.sms.send field PhoneNumbers takes its value from elsewhere",
+        ),
+        (
+            "OutId = { title",
+            'OutId = { place = "path", title',
+            "operation aliyun.sms.send field OutId moves into the URL",
+        ),
+        (
+            'category = "user.contact.phone_number", transform = "raw"',
+            'category = "user.contact.phone_number", transform = "sm2"',
+            "operation aliyun.sms.send field PhoneNumbers is transformed differently",
+        ),
+        (
+            "profiling = { title",
+            "scoring = { title",
+            "denied.purposes: profiling is no longer denied",
+        ),
+        (
+            QUERY,
+            QUERY.replace("aliyun_sms", "alipay"),
+            "operation aliyun.sms.query changes its recipient",
+        ),
+        (
+            QUERY,
+            QUERY.replace("verify_phone", "payment"),
+            "operation aliyun.sms.query changes its purpose",
+        ),
+        (
+            QUERY,
+            QUERY.replace("dysmsapi.aliyuncs.com", "openapi.alipay.com"),
+            "operation aliyun.sms.query changes its host",
+        ),
     ],
 )
 def test_what_a_new_policy_allows_beyond_the_old_is_named(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
-    assert sentence in widened(OLD, _changed(tmp_path, old, new))
+    assert sentence in _widened(tmp_path, old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('"dwbillcenter.alipay.com"]', '"a.example.com"]', "[recipients.alipay]"),
+        ('consent = "consent", pia_ref = "PIA-002"', 'consent = "none"', "[purposes.quick_login]"),
+        ('"user.name" = ', '"user.x" = { title = "x" }\n"user.name" = ', '"user.x" = '),
+        (
+            ", sensitive = true }",
+            " }",
+            '"user.government_id.national_identification_number" =',
+        ),
+        ("maps = { title", "atlas = { title", "[denied.recipients]"),
+        (QUERY, QUERY.replace("verify_phone", "payment"), 'purpose = "payment"\nhost = "dysms'),
+        ("OutId = {", 'X = { title = "x", const = "1" }\nOutId = {', 'X = { title = "x"'),
+        ('configured = "out_id"', 'configured = "user_id"', 'OutId = { title = "任务编号(随机)"'),
+        ("accept = {", 'x = { title = "x", const = "1" }\naccept = {', 'x = { title = "x"'),
+        (
+            'accept = { title = "回复格式", const = "application/json"',
+            'accept = { title = "回复格式", const = "x"',
+            'accept = { title = "回复格式", const = "x"',
+        ),
+        ('"Code", "RequestId"]', '"Code", "RequestId", "X"]', '"Code", "RequestId", "X"]'),
+    ],
+)
+def test_a_widening_is_named_with_its_line(tmp_path: Path, old: str, new: str, line: str) -> None:
+    text = TEXT.replace(old, new, 1)
+    path = tmp_path / "new.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(PolicyError) as refused:
+        load_policy(path, against=OLD)
+
+    number = text[: text.index(line)].count("\n") + 1
+    found = {each.line for each in refused.value.problems if each.reason.startswith("widened: ")}
+    assert found == {number}
 
 
 def test_a_new_operation_is_named(tmp_path: Path) -> None:
@@ -139,6 +267,10 @@ def test_a_new_operation_is_named(tmp_path: Path) -> None:
     path.write_text(TEXT.replace('"aliyun.sms.query"', '"aliyun.sms.details"'), "utf-8")
 
     assert widened(OLD, load_policy(path)) == ["operation aliyun.sms.details is new"]
+    with pytest.raises(PolicyError) as refused:
+        load_policy(path, against=OLD)
+    number = TEXT[: TEXT.index('[operations."aliyun.sms.query"]')].count("\n") + 1
+    assert [each.line for each in refused.value.problems] == [number]
 
 
 def test_keeping_all_of_what_was_an_excerpt_is_named(tmp_path: Path) -> None:
