@@ -45,6 +45,8 @@ JIGUANG_REMEDIES: dict[str, Remedy] = {
     "9006": _TOKEN,
     "9012": _TOKEN,
     "1804": _LIMIT,
+    "6005": _LIMIT,
+    "1801": _ACCOUNT,
     "1802": _ACCOUNT,
     "1803": _ACCOUNT,
     "1805": _ACCOUNT,

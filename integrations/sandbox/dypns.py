@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from integrations.sandbox.config import SandboxConfig
     from integrations.sandbox.rpc import Operation
 
-__all__ = ["DypnsProvider"]
+__all__ = ["UNSURE", "DypnsProvider"]
 
 _Value = TypeVar("_Value")
+
+UNSURE = "unsure"
+"""Of numbers whose token begins so, the carrier cannot tell."""
 
 _PLACEHOLDER = "##code##"
 _LONGEST_INTERVAL = 86400
@@ -176,6 +179,8 @@ class DypnsProvider(RpcProvider):
         need(given, "AccessCode", "PhoneNumber")
         number = number_in(given["PhoneNumber"])
         verdict = "PASS" if self._behind(given["AccessCode"]) == number else "REJECT"
+        if given["AccessCode"].startswith(UNSURE):
+            verdict = "UNKNOWN"
         return {
             "GateVerifyResultDTO": {"VerifyId": secrets.token_hex(8), "VerifyResult": verdict},
         }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from stdnum.cn import ric
 
+from models.clock import BEIJING
 from models.pii import IdNumber, Phone, RealName
 from tasks import IdentityCheck
-from tasks.identity_check import IDENTITY_CHECK
+from tasks.identity_check import IDENTITY_CHECK, is_child
 
 
 def a_check(**changes: Any) -> IdentityCheck:
@@ -79,6 +82,15 @@ def test_the_phone_is_a_factor_only_while_nobody_has_verified_it(
     changes: dict[str, Any], with_phone: bool
 ) -> None:
     assert a_check(**changes).with_phone is with_phone
+
+
+@pytest.mark.parametrize(("days", "child"), [(1, True), (0, False), (-1, False)])
+def test_a_child_is_one_until_the_fourteenth_birthday(days: int, child: bool) -> None:
+    today = dt.datetime.now(BEIJING).date()
+    fourteen = today.replace(year=today.year - 14, day=min(today.day, 28))
+    born = fourteen + dt.timedelta(days=days + today.day - min(today.day, 28))
+    head = f"999999{born:%Y%m%d}001"
+    assert is_child(IdNumber(head + str(ric.calc_check_digit(head + "0")))) is child
 
 
 @pytest.mark.parametrize(

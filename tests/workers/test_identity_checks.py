@@ -309,10 +309,13 @@ def test_a_billed_answer_is_never_asked_for_twice(
     assert sent(sandbox) == 1
 
 
+@pytest.mark.parametrize(
+    "fault", [Fault(kind="code", code="500"), Fault(kind="status", status=502)]
+)
 def test_a_fault_on_their_side_is_retried_once(
-    engine: Engine, make: Make, consents: Consents, sandbox: SandboxServer
+    engine: Engine, make: Make, consents: Consents, sandbox: SandboxServer, fault: Fault
 ) -> None:
-    sandbox.sandbox.faults.add(Fault(kind="code", code="500"))
+    sandbox.sandbox.faults.add(fault.model_copy())
     execution = make()
     job_id = store_job(engine, payload=a_check())
     execution.run(job_id)

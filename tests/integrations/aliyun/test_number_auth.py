@@ -15,6 +15,7 @@ from integrations.aliyun.number_auth import NUMBER_AUTH_REMEDIES, AliyunNumberAu
 from integrations.gate import Gate, Timeouts
 from integrations.policy import Policy, load_policy
 from integrations.reply import cut
+from integrations.sandbox.dypns import UNSURE
 from integrations.sandbox.server import SandboxServer
 from integrations.sandbox.tokens import phone_behind
 from models.attempts import Attempt
@@ -67,6 +68,13 @@ def test_a_number_is_the_phones_own_or_not(
     auth: AliyunNumberAuth, an_attempt: Callable[..., Attempt], phone: str, own: bool
 ) -> None:
     assert auth.is_own(an_attempt(phone=Phone(phone))) is own
+
+
+def test_where_the_carrier_cannot_tell_nobody_says_so_or_not(
+    auth: AliyunNumberAuth, an_attempt: Callable[..., Attempt]
+) -> None:
+    token = LoginToken(f"{UNSURE}-{TOKEN}")
+    assert auth.is_own(an_attempt(phone=Phone("16400001234"), login_token=token)) is None
 
 
 @pytest.mark.parametrize("code", NUMBER_AUTH_REMEDIES)
