@@ -112,13 +112,19 @@ class PublicOnly(httpx.BaseTransport):
         inner: The transport that sends.
         guarded: Names of hosts.
         resolve: Looks a name up.
+        private: Names of those of them that may live at private addresses as well.
     """
 
     def __init__(
-        self, inner: httpx.BaseTransport, guarded: Collection[str], resolve: Resolver
+        self,
+        inner: httpx.BaseTransport,
+        guarded: Collection[str],
+        resolve: Resolver,
+        private: Collection[str] = (),
     ) -> None:
         self._inner = inner
         self._guarded = guarded
+        self._private = private
         self._resolve = resolve
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -133,7 +139,9 @@ class PublicOnly(httpx.BaseTransport):
             return self._inner.handle_request(request)
         port = url.port or 443
         try:
-            addresses = public_addresses(url.host, port, self._resolve)
+            addresses = public_addresses(
+                url.host, port, self._resolve, private=url.host in self._private
+            )
         except OSError:
             addresses = []
         failure: httpx.TransportError = httpx.ConnectError("the name leads nowhere")
@@ -200,6 +208,7 @@ class Wire:
         timeouts: See there.
         tls: For tests; the default verifies against the roots that httpx brings.
         guarded: Hosts, with their ports, that must live at public addresses.
+        private: Those of them that may live at private addresses as well.
         resolve: Looks up the names of these.
 
     Raises:
@@ -213,12 +222,14 @@ class Wire:
         timeouts: Timeouts,
         tls: ssl.SSLContext | None = None,
         guarded: Collection[str] = (),
+        private: Collection[str] = (),
         resolve: Resolver = look_up,
     ) -> None:
         self._origins = Origins((host, _loopback(address)) for host, address in dial.items())
         self._timeouts = timeouts
         self._tls = tls or httpx.create_ssl_context(trust_env=False)
         self._guarded = frozenset(_name(host) for host in guarded if host not in dial)
+        self._private = frozenset(_name(host) for host in private)
         self._resolve = resolve
         self._thread = threading.local()
         self._transports: list[tuple[threading.Thread, AdmittedOnly]] = []
@@ -319,7 +330,7 @@ class Wire:
                     max_connections=8, max_keepalive_connections=4, keepalive_expiry=KEEPALIVE
                 ),
             )
-            public = PublicOnly(inner, self._guarded, self._resolve)
+            public = PublicOnly(inner, self._guarded, self._resolve, self._private)
             transport = self._thread.transport = AdmittedOnly(public, self._origins)
             with self._lock:
                 dead = [pair for pair in self._transports if not pair[0].is_alive()]

@@ -51,25 +51,30 @@ class OwnHosts:
     Args:
         allowed: Names, each with a port if it is not 443: ``shop.example.com``,
             ``hooks.example.com:8443``.
+        private: More of them, which may also live at private addresses, as in a VPC.
         production: Whether loopback is out of the question.
 
     Raises:
         ConfigurationError: One of them is no such name.
     """
 
-    def __init__(self, allowed: Collection[str] = (), *, production: bool = True) -> None:
-        for number, host in enumerate(allowed, start=1):
-            if not _HOST.fullmatch(host) or not _port_is_possible(host):
-                raise ConfigurationError(
-                    f"ZJJ_WEBHOOK_HOSTS: entry {number} must be a host name in lower case, "
-                    "with :port if that is not 443"
-                )
-        self.hosts = frozenset(host.removesuffix(":443") for host in allowed)
+    def __init__(
+        self,
+        allowed: Collection[str] = (),
+        *,
+        private: Collection[str] = (),
+        production: bool = True,
+    ) -> None:
+        self.private = _checked("ZJJ_WEBHOOK_PRIVATE_HOSTS", private)
+        self.hosts = _checked("ZJJ_WEBHOOK_HOSTS", allowed) | self.private
         self._production = production
 
     @property
     def guarded(self) -> frozenset[str]:
-        """The hosts that must live at public addresses, whatever the name service says."""
+        """The hosts that must live at public addresses, whatever the name service says.
+
+        Or at private ones, for those of ``private``; never at any other.
+        """
         return self.hosts if self._production else frozenset()
 
     def allows(self, destination: Destination) -> bool:
@@ -105,6 +110,16 @@ class OwnHosts:
         if not self.allows(destination):
             raise InvalidValue("the URL's host is not one of ZJJ_WEBHOOK_HOSTS")
         return destination
+
+
+def _checked(setting: str, hosts: Collection[str]) -> frozenset[str]:
+    for number, host in enumerate(hosts, start=1):
+        if not _HOST.fullmatch(host) or not _port_is_possible(host):
+            raise ConfigurationError(
+                f"{setting}: entry {number} must be a host name in lower case, "
+                "with :port if that is not 443"
+            )
+    return frozenset(host.removesuffix(":443") for host in hosts)
 
 
 def _path_is_plain(path: str) -> bool:

@@ -126,7 +126,12 @@ class Gate:
         self._ledger = ledger
         self._clock = clock
         self._own_hosts = own_hosts
-        self._wire = Wire(dial=dial, timeouts=timeouts or Timeouts(), guarded=own_hosts.guarded)
+        self._wire = Wire(
+            dial=dial,
+            timeouts=timeouts or Timeouts(),
+            guarded=own_hosts.guarded,
+            private=own_hosts.private,
+        )
         self._transforms = transforms
 
     @property

@@ -46,6 +46,8 @@ class Scope(StrEnum):
     """Send settled jobs on their way again."""
     CANCEL = "cancel"
     """Cancel jobs that wait."""
+    WEBHOOKS = "webhooks"
+    """Say where the backend is told, and make the secrets that sign it."""
     OPERATE = "operate"
     """See, pause and resume queues and recipients, which all backends share."""
 

@@ -32,6 +32,7 @@ __all__ = [
     "OpenEndpoint",
     "SigningKey",
     "add_endpoint",
+    "change_endpoint",
     "disable_endpoint",
     "enable_endpoint",
     "find_endpoint",
@@ -155,6 +156,24 @@ def add_endpoint(
         .returning(*_SHOWN)
     )
     return _endpoint(stored.mappings().one()), secret
+
+
+def change_endpoint(connection: Connection, endpoint_id: str, *, events: Sequence[str]) -> Endpoint:
+    """Have an endpoint hear of these events and no others, and be in use; its secret stays.
+
+    Raises:
+        NotFound: There is no such endpoint.
+    """
+    changed = connection.execute(
+        update(webhook_endpoints)
+        .where(webhook_endpoints.c.id == endpoint_id)
+        .values(events=list(events), disabled_at=None, disabled_because=None)
+        .returning(*_SHOWN)
+    )
+    row = changed.mappings().one_or_none()
+    if row is None:
+        raise NotFound("there is no such webhook endpoint")
+    return _endpoint(row)
 
 
 def rotate_secret(

@@ -133,7 +133,11 @@ def open_own_hosts(settings: Settings) -> OwnHosts:
     Raises:
         ConfigurationError: ``ZJJ_WEBHOOK_HOSTS`` holds what is no host.
     """
-    return OwnHosts(settings.webhook_hosts, production=settings.env == "production")
+    return OwnHosts(
+        settings.webhook_hosts,
+        private=settings.webhook_private_hosts,
+        production=settings.env == "production",
+    )
 
 
 def _transforms(settings: Settings) -> Transforms:

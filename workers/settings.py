@@ -75,6 +75,10 @@ class Settings(BaseSettings):
         default=(),
         description="shop.example.com,hooks.example.com:8443: where webhooks may be sent",
     )
+    webhook_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="the same for hosts that live at private addresses, as in a VPC",
+    )
     aliyun_access_key_id: str | None = None
     aliyun_access_key_secret: SecretStr | None = None
     aliyun_security_token: SecretStr | None = Field(default=None, description="STS only")
@@ -135,7 +139,7 @@ class Settings(BaseSettings):
                 raise ValueError("names a road twice")
         return names
 
-    @field_validator("webhook_hosts", mode="before")
+    @field_validator("webhook_hosts", "webhook_private_hosts", mode="before")
     @classmethod
     def _separated(cls, value: object) -> object:
         return tuple(value.replace(" ", "").split(",")) if isinstance(value, str) else value

@@ -101,6 +101,18 @@ def test_only_production_guards_where_its_hosts_live() -> None:
     assert HERE.guarded == frozenset()
 
 
+def test_a_private_host_is_allowed_and_guarded_too() -> None:
+    hosts = OwnHosts(["shop.example.com"], private=["hooks.internal.example.com"])
+    assert hosts.guarded == {"shop.example.com", "hooks.internal.example.com"}
+    assert hosts.private == {"hooks.internal.example.com"}
+    assert hosts.read("https://hooks.internal.example.com/zjj").path == "/zjj"
+    for url in ("http://hooks.internal.example.com/zjj", "https://10.0.0.1/zjj"):
+        with pytest.raises(InvalidValue):
+            hosts.read(url)
+    with pytest.raises(ConfigurationError, match="ZJJ_WEBHOOK_PRIVATE_HOSTS: entry 1"):
+        OwnHosts(private=["10.0.0.1"])
+
+
 @pytest.mark.parametrize(
     "host",
     [

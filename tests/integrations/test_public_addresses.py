@@ -55,6 +55,35 @@ def test_what_lies_inside_or_hides_another_is_not(address: str) -> None:
     assert not is_public(address)
 
 
+@pytest.mark.parametrize("address", ["10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1"])
+def test_a_host_that_is_said_to_be_private_may_live_inside(address: str) -> None:
+    inner = _Inner()
+    names = {"shop.example.com"}
+    PublicOnly(inner, names, lambda *_: [address], names).handle_request(_request())
+    assert inner.seen == [(address, "shop.example.com")]
+    with pytest.raises(DeniedError):
+        PublicOnly(inner, names, lambda *_: [address]).handle_request(_request())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "0.0.0.0",
+        "::1",
+        "fe80::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "224.0.0.1",
+    ],
+)
+def test_even_a_private_host_is_no_cloud_service_and_not_this_machine(address: str) -> None:
+    with pytest.raises(DeniedError):
+        public_addresses("shop.example.com", 443, lambda *_: [address], private=True)
+
+
 def test_one_address_inside_spoils_the_name() -> None:
     with pytest.raises(DeniedError):
         public_addresses("shop.example.com", 443, lambda *_: [*PUBLIC, "10.0.0.1"])

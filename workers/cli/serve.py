@@ -31,6 +31,7 @@ def gateway() -> None:
     from workers.deliveries import DeliveryReports
     from workers.dispatch import connect_redis
     from workers.egress import lock_network
+    from workers.endpoints import EndpointRegister
     from workers.entrance import open_entrance
     from workers.faces import FaceCallbacks
     from workers.gateway import create_gateway, gateway_server
@@ -38,6 +39,7 @@ def gateway() -> None:
     from workers.gateway.logins import LoginDoor
     from workers.gateway.sms_receipts import SmsReceipts
     from workers.merchants import open_merchants
+    from workers.outlet import open_own_hosts
     from workers.payments import PaymentService
 
     settings = _prepared()
@@ -61,6 +63,7 @@ def gateway() -> None:
                 Dependency("database", lambda: is_current(entrance.engine), needed=True),
                 Dependency("redis", lambda: bool(redis.ping()), needed=False),
             ),
+            endpoints=EndpointRegister(entrance.engine, settings.keys, open_own_hosts(settings)),
             sms_receipts=SmsReceipts(receipts, secret.get_secret_value()) if secret else None,
             faces=FaceCallbacks(entrance.engine, entrance.pseudonyms)
             if settings.face_verification

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter
@@ -25,10 +25,10 @@ from models.webhooks import (
     list_endpoints,
     rotate_secret,
 )
-from tasks.announcements import EventType
 from tasks.webhook import Webhook
 from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
+from workers.endpoints import EVENTS
 from workers.outlet import open_own_hosts
 from workers.replays import checked_reason
 from workers.settings import load_settings
@@ -40,7 +40,6 @@ app = typer.Typer(
     help=t("Where backends are told by signed webhooks.", "签名回调：地址与密钥。"),
 )
 
-_EVENTS = (*get_args(EventType), *{f"{each.partition('.')[0]}.*" for each in get_args(EventType)})
 _Id = Annotated[str, typer.Argument(help=t("Id of the endpoint.", "回调地址编号。"))]
 
 
@@ -74,9 +73,9 @@ def add(
     settings, events = load_settings(), event or ["*"]
     open_own_hosts(settings).read(url)
     for each in events:
-        if each != "*" and each not in _EVENTS:
+        if each not in EVENTS:
             raise InvalidValue(
-                t("no such event; events: ", "没有该事件；事件：") + ", ".join(_EVENTS)
+                t("no such event; events: ", "没有该事件；事件：") + ", ".join(EVENTS)
             )
     why = checked_reason(reason)
     with opened() as entrance, writing(entrance.engine) as connection:

@@ -11,6 +11,7 @@ from models.api_keys import ApiKeys
 from workers.codes import CodeService
 from workers.consents import Consents
 from workers.desk import Desk
+from workers.endpoints import EndpointRegister
 from workers.faces import FaceCallbacks
 from workers.gateway import callbacks as callback_routes
 from workers.gateway import consents as consent_routes
@@ -29,6 +30,7 @@ from workers.gateway import (
 )
 from workers.gateway import payments as payment_routes
 from workers.gateway import sms_receipts as receipt_routes
+from workers.gateway import webhooks as webhook_routes
 from workers.gateway.edge import Edge
 from workers.gateway.openapi import describe
 from workers.gateway.problems import handle_problems
@@ -61,6 +63,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     dependencies: Sequence[health.Dependency],
     sms_receipts: SmsReceipts | None = None,
     faces: FaceCallbacks | None = None,
+    endpoints: EndpointRegister | None = None,
     version: str = "dev",
 ) -> FastAPI:
     """The HTTP gateway for web backends, as an ASGI application.
@@ -76,6 +79,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
         dependencies: What ``/readyz`` asks about.
         sms_receipts: Takes delivery receipts in; None for an installation without their address.
         faces: Takes callbacks about faces; None where face verification is switched off.
+        endpoints: Where backends are told; None for an installation where only operators say so.
         version: Shown in ``/openapi.json``.
     """
     app = FastAPI(
@@ -97,6 +101,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     app.state.dependencies = tuple(dependencies)
     app.state.sms_receipts = sms_receipts
     app.state.faces = faces
+    app.state.endpoints = endpoints
     app.add_middleware(Edge)
     handle_problems(app)
     for routes in (
@@ -115,6 +120,7 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
         callback_routes,
         health,
         *(() if faces is None else (face_verifications,)),
+        *(() if endpoints is None else (webhook_routes,)),
     ):
         app.include_router(routes.router)
     describe(app)

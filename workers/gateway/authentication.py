@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from models.api_keys import ApiKeys, Scope
 from workers.gateway.problems import Kind, Problem
 
-__all__ = ["Backend", "Canceller", "Operator", "Reader", "Replayer", "ordinary_scope"]
+__all__ = ["Backend", "Canceller", "Listener", "Operator", "Reader", "Replayer", "ordinary_scope"]
 
 _LONGEST_KEY = 256
 _CHALLENGE = 'Bearer realm="zjj"'
@@ -72,5 +72,7 @@ Replayer = Annotated[str, Security(_authenticate, scopes=[Scope.REPLAY])]
 """A backend that may replay its jobs."""
 Canceller = Annotated[str, Security(_authenticate, scopes=[Scope.CANCEL])]
 """A backend that may cancel its jobs."""
+Listener = Annotated[str, Security(_authenticate, scopes=[Scope.WEBHOOKS])]
+"""A backend that may say where it is told."""
 Operator = Annotated[str, Security(_authenticate, scopes=[Scope.OPERATE])]
 """Somebody who may see and stop what all backends share."""

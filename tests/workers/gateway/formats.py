@@ -22,3 +22,6 @@ def id_numbers(draw: st.DrawFn) -> str:
 
 
 schemathesis.openapi.format("gb11643", id_numbers())
+schemathesis.openapi.format(
+    "webhook-url", st.sampled_from(["https://shop.example.com/a", "https://shop.example.com/b"])
+)

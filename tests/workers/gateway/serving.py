@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine
 
+from integrations.destinations import OwnHosts
 from integrations.policy import load_policy
 from models.api_keys import ApiKeys, Scope, create_api_key
 from models.database import WRITES, is_current, migrate, open_database
@@ -26,6 +27,7 @@ from workers.consents import Consents
 from workers.deliveries import DeliveryReports
 from workers.desk import Desk
 from workers.dispatch import Dispatcher, connect_redis
+from workers.endpoints import EndpointRegister
 from workers.gateway import Dependency, create_gateway, gateway_server
 from workers.gateway.logins import LoginDoor
 from workers.gateway.sms_receipts import SmsReceipts
@@ -38,12 +40,22 @@ from workers.service import JobService
 from workers.settings import Settings
 from workers.sms_limits import SmsLimits
 
-__all__ = ["NO_REDIS", "PSEUDONYMS", "RECEIPT_SECRET", "Gateway", "requests_in", "serve_gateway"]
+__all__ = [
+    "NO_REDIS",
+    "PSEUDONYMS",
+    "RECEIPT_SECRET",
+    "SHOP_HOST",
+    "Gateway",
+    "requests_in",
+    "serve_gateway",
+]
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 """Nobody listens on port 1."""
 PSEUDONYMS = Pseudonyms(b"p" * 32)
 RECEIPT_SECRET = "r" * 32
+SHOP_HOST = "shop.example.com"
+"""Where webhooks may be sent."""
 
 
 _KEYS = MasterKeys.parse("test:" + generate_key())
@@ -114,6 +126,7 @@ def serve_gateway(
             Dependency("database", partial(is_current, engine), needed=True),
             Dependency("redis", redis.ping, needed=False),
         ],
+        endpoints=EndpointRegister(engine, _KEYS, OwnHosts([SHOP_HOST])),
         sms_receipts=SmsReceipts(DeliveryReports(commits, PSEUDONYMS), RECEIPT_SECRET),
     )
     server = gateway_server(app, host="127.0.0.1", port=0)
