@@ -27,10 +27,10 @@ from integrations.sandbox.server import SandboxServer
 from models.database import migrate, open_database, writing
 from models.errors import DatabaseUnavailable
 from models.jobs import JobView
-from models.pii import Phone, VerificationCode
+from models.pii import Phone, PushToken, VerificationCode
 from models.states import SETTLED, State
-from models.tables import attempts, jobs, workers
-from tasks import SmsCode
+from models.tables import attempts, jobs, push_cids, workers
+from tasks import Push, SmsCode
 from tests.servers import RedisServer
 from workers.entrance import Entrance, open_entrance
 from workers.settings import Settings
@@ -112,8 +112,8 @@ class Ground:
             )
         )
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """Start one, without waiting for it."""
+    def start_worker(self, queues: str = "urgent", **changes: str) -> subprocess.Popen[bytes]:
+        """Start one, without waiting for it; ``changes`` to its environment."""
         environment = {
             **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
             **self._secrets,
@@ -124,10 +124,11 @@ class Ground:
             "ZJJ_WORKER_THREADS": str(self._threads),
             "ZJJ_GRACE_SECONDS": "20",
             "ZJJ_LOG_FORMAT": "json",
+            **changes,
         }
         with (self.folder / "workers.log").open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "workers.cli", "worker", "--queues", "urgent"],
+                [sys.executable, "-m", "workers.cli", "worker", "--queues", queues],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -189,6 +190,19 @@ class Ground:
                 self.refused += 1
         self.accepted += made
         return made
+
+    def push(self, count: int) -> list[str]:
+        """Enqueue push notices."""
+        made = []
+        for _ in range(count):
+            payload = Push(push_token=PushToken(secrets.token_hex(10)), notice="order_update")
+            made.append(self.entrance.service.enqueue(payload, backend="chaos").id)
+        return made
+
+    def cids(self) -> list[str]:
+        """Under which each push left: its reference in the journal."""
+        with self.engine.connect() as connection:
+            return list(connection.scalars(select(push_cids.c.cid)))
 
     def without_lifetimes(self) -> None:
         """Let nothing hide behind an expiry."""

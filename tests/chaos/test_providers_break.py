@@ -97,3 +97,53 @@ def test_an_outage_opens_the_circuit_within_seconds(
     ground.settle()
     ground.until(lambda: ground.states()[State.UNKNOWN] <= 20, "it is looked up")
     figure("provider: 5xx storm", requests_while_open=called, **ground.audit())
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("a push's answer lost", Fault(kind="reset", times=4)),
+        pytest.param(
+            "a push lost on its way", Fault(kind="drop", times=4, processed=False), marks=_FULL
+        ),
+        pytest.param("a push's worker, kill -9", Fault(kind="hang", seconds=60), marks=_FULL),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whatever_happens_to_a_push_its_device_rings_once(
+    ground: Ground, figure: Callable[..., None], name: str, fault: Fault
+) -> None:
+    fault.action = "push"
+    ground.faults.add(fault)
+    ids = ground.push(20)
+    worker = ground.start_worker("standard")
+    if fault.kind == "hang":
+        ground.until(lambda: len(ground.cids()) >= 16, "they are under way")
+        time.sleep(1)
+        ground.kill(worker)
+        ground.faults.clear()
+        ground.start_worker("standard")
+    ground.until(lambda: ground.states()[State.SUCCEEDED] == len(ids), "every push is made")
+    rang = [ground.journal.accepted(cid) for cid in ground.cids()]
+    arrived = sum(map(ground.journal.count, ground.cids()))
+    figure(f"provider: {name}", pushes=len(ids), requests=arrived, rang_twice=sum(rang) - len(ids))
+    assert rang == [1] * len(ids)
+    assert arrived > len(ids)
+
+
+@_FULL
+def test_a_provider_that_does_not_prove_itself_by_tls_gets_nothing(
+    ground: Ground, figure: Callable[..., None]
+) -> None:
+    # The sandbox speaks no TLS.
+    address = ground.sandbox.url.replace("http:", "https:")
+    misled = ground.start_worker(ZJJ_SANDBOX_URL=address)
+    ids = ground.enqueue(20)
+    ground.until(lambda: '"event":"circuit.opened"' in ground.log(), "it is left alone")
+    assert ground.journal.totals()["requests"] == 0
+    ground.terminate(misled)
+    assert misled.wait(30) == 0
+    ground.start_worker()
+    ground.settle()
+    assert ground.states() == {State.SUCCEEDED: len(ids)}
+    figure("provider: TLS failure", **ground.audit())
