@@ -24,6 +24,7 @@ from models.identifiers import new_id
 from models.jobs import JobView, find_job
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.pii import PushToken
+from models.pseudonyms import Pseudonyms
 from models.push_cids import CIDS_KEPT, prune_cids
 from models.sealing import Sealer
 from models.states import State
@@ -31,6 +32,7 @@ from models.tables import jobs, push_cids
 from tasks import Push
 from tests.workers.rows import KEYS, KEYS_TEXT, PSEUDONYM_KEY, store_job
 from workers.circuits import Circuits
+from workers.consents import Agreement, Consents, Objection
 from workers.execution import Execution
 from workers.maintenance import Reconciler
 from workers.outlet import Integrations, open_outlet
@@ -82,11 +84,13 @@ class House:
     def now(self) -> dt.datetime:
         return utc_now() + self.ahead
 
-    def push(self, *faults: Fault, **columns: Any) -> str:
+    def push(self, *faults: Fault, consent: str | None = None, **columns: Any) -> str:
         """Run one push, under mishaps; returns its job."""
         for fault in faults:
             self.faults.add(fault.model_copy())
-        payload = Push(push_token=PushToken(TOKEN), notice="order_update", user="u-17")
+        payload = Push(
+            push_token=PushToken(TOKEN), notice="order_update", user="u-17", consent_ref=consent
+        )
         job_id = store_job(self.engine, payload=payload, **columns)
         self.execution.run(job_id)
         self.faults.clear()
@@ -260,6 +264,41 @@ def test_only_a_refusal_of_this_push_says_that_it_was_not_made(
     assert house.reconcile() == (state is State.FAILED)
     view = house.look(job_id)
     assert (view.state, view.attempts[-1].code) == (state, reason)
+
+
+@pytest.fixture
+def consents(engine: Engine) -> Consents:
+    consents = Consents(engine, Pseudonyms(PSEUDONYM_KEY), load_policy())
+    agreement = Agreement(
+        ref="agreed-1",
+        kind="consent",
+        purpose="notify",
+        user="u-17",
+        granted_at=utc_now() - dt.timedelta(days=1),
+    )
+    consents.record(agreement, backend="test")
+    return consents
+
+
+def test_whoever_has_agreed_gets_notices_until_they_change_their_mind(
+    house: House, consents: Consents
+) -> None:
+    assert house.look(house.push(consent="agreed-1")).state is State.SUCCEEDED
+    waiting = house.push(ON_THE_WAY, consent="agreed-1")
+    consents.withdraw("agreed-1", backend="test")
+    before = house.journal.totals()["requests"]
+    for job_id in (house.push(consent="agreed-1"), house.push(consent="never-agreed")):
+        view = house.look(job_id)
+        assert (view.state, view.reason) == (State.FAILED, "egress_denied")
+    assert house.reconcile() == 0, "nor is it repeated"
+    assert house.look(waiting).state is State.UNKNOWN
+    assert house.journal.totals()["requests"] == before
+
+
+def test_a_person_who_objects_gets_no_notice(house: House, consents: Consents) -> None:
+    consents.restrict(Objection(user="u-17", reason="objection"), backend="test")
+    assert house.look(house.push()).reason == "egress_denied"
+    assert house.journal.totals()["requests"] == 0
 
 
 def test_token_and_wording_are_nowhere_in_the_database(house: House) -> None:
