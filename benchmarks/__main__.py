@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from benchmarks.acknowledgement import acknowledgement_table, measure_acknowledgements
 from benchmarks.gate_cost import gate_table, measure_gate
 from benchmarks.measuring import Bench, Measurement, MeasurementError
 from benchmarks.report import as_json, as_markdown, latency_table, machine, throughput_table
@@ -73,7 +74,17 @@ def main(
             help="Measure how long urgent jobs wait while so many bulk jobs drain, nothing else.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="For --urgent: how long.")] = 20.0,
+    callbacks: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Measure how long providers wait for acknowledgements of so many payment "
+            "callbacks a second, nothing else.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="For --urgent and --callbacks: how long.")
+    ] = 20.0,
     everything: Annotated[
         bool,
         typer.Option(
@@ -114,6 +125,12 @@ def main(
             if gate or everything:
                 show(gate_table(measure_gate(redis, postgres, responder, calls=plan.jobs)))
             if (gate or urgent) and not everything:
+                return
+            if callbacks:
+                acks = measure_acknowledgements(
+                    redis, postgres, per_second=callbacks, seconds=seconds
+                )
+                show(acknowledgement_table(acks))
                 return
             bench = Bench(redis, postgres, responder)
             chosen = _tune(bench, plan) if tune else _known_best(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from typing import Annotated
 
 import typer
@@ -15,6 +16,10 @@ from workers.logs import configure_logs
 from workers.settings import Settings, load_settings
 
 __all__ = ["gateway", "sandbox", "worker"]
+
+_SWITCH_SECONDS = 0.0005
+"""A request passes through the loop, a thread that verifies and the writer, and none of them should
+wait for another one that computes."""
 
 
 def _prepared() -> Settings:
@@ -42,6 +47,7 @@ def gateway() -> None:
     from workers.outlet import open_own_hosts
     from workers.payments import PaymentService
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     settings = _prepared()
     lock_network(settings)
     entrance = open_entrance(settings)

@@ -105,6 +105,8 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
     app.add_middleware(Edge)
     handle_problems(app)
     for routes in (
+        # Routes are tried in this order, and here somebody waits who gives up early.
+        callback_routes,
         sms_codes,
         identity_checks,
         logins,
@@ -117,7 +119,6 @@ def create_gateway(  # noqa: PLR0913 - one for each thing that routes stand on
         consent_routes,
         receipt_routes,
         payment_routes,
-        callback_routes,
         health,
         *(() if faces is None else (face_verifications,)),
         *(() if endpoints is None else (webhook_routes,)),

@@ -1,0 +1,243 @@
+"""How long a payment provider waits for the acknowledgement of a callback, while workers work.
+
+The embedded default as ``zjj run`` starts it: SQLite, the bundled Redis, the gateway, one worker
+process for urgent jobs and one for the rest. Callbacks of all three channels, genuine and about
+orders that are expected, come at a steady mean rate, at random moments, over kept connections. The
+sandbox, in this process, answers the queries that follow from those that are not certain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+import socket
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+import httpx
+from rich.table import Table
+from sqlalchemy import func, select
+
+from benchmarks.measuring import MeasurementError
+from benchmarks.processes import Crew
+from benchmarks.report import percentile
+from benchmarks.systems import OursOnSqlite, Parts, Setting
+from integrations.payments import Channel
+from integrations.sandbox.app import create_sandbox
+from integrations.sandbox.callbacks import Message
+from integrations.sandbox.config import SandboxConfig
+from integrations.sandbox.merchants import MCHID, SELLER, TillKeys, use_till_keys
+from integrations.sandbox.server import SandboxServer
+from models.clock import utc_now
+from models.tables import payment_notifications, payments
+from tests.servers import PostgresServer, RedisServer
+from workers.embedded.merchants import SandboxMerchants
+from workers.merchants import load_merchants
+from workers.payments import PaymentRequest, PaymentService
+
+__all__ = ["AIM_MS", "Acknowledgements", "acknowledgement_table", "measure_acknowledgements"]
+
+AIM_MS = 50.0
+"""At the 99th percentile."""
+
+_CHANNELS: tuple[Channel, ...] = ("wechat_pay_v3", "wechat_pay_v2", "alipay")
+_BACKEND = "bench"
+_AMOUNT = 12900
+_WARM_UP = 100
+_START_SECONDS = 60.0
+_SETTLE_SECONDS = 120.0
+_ACCEPTED = {200, 204}
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgements:
+    """What the providers saw."""
+
+    per_second: float
+    waits_ms: dict[Channel, list[float]] = field(repr=False)
+    """From the moment at which a callback was due until its acknowledgement was read."""
+    settled_seconds: float
+    """From the last callback until every order was paid."""
+    gateway_cpu_ms: float
+    """For each callback."""
+    workers_cpu_ms: float
+    """For each callback with all that follows from it."""
+
+
+class _House(OursOnSqlite):
+    """Processes as ``zjj run`` has them."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts, Setting(16))
+        self.merchants = SandboxMerchants(parts.folder / "merchants")
+        self.merchants.lay_out(_BACKEND)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    def commands(self) -> list[list[str]]:
+        worker = [sys.executable, "-m", "workers.cli", "worker", "--queues"]
+        return [[*worker, "urgent"], [*worker, "standard,bulk"]]
+
+    def crews(self) -> tuple[Crew, Crew]:
+        """The gateway, and the workers."""
+        gateway = [sys.executable, "-m", "workers.cli", "gateway"]
+        return (
+            Crew([gateway], self.environment(), self.parts.folder / "gateway.log"),
+            Crew(self.commands(), self.environment(), self.parts.folder / "workers.log"),
+        )
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {
+            "ZJJ_MERCHANTS": str(self.merchants.file),
+            "ZJJ_GATEWAY_PORT": str(self.port),
+        }
+
+    def paid(self) -> int:
+        """Orders that were paid, by our books."""
+        with self.entrance.engine.connect() as connection:
+            return connection.scalar(select(func.count()).where(payments.c.state == "paid")) or 0
+
+    def settle(self, count: int) -> None:
+        """Wait until so many orders are paid, but not for ever."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while self.paid() < count and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def kept(self) -> int:
+        """Callbacks that were kept."""
+        with self.entrance.engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(payment_notifications)) or 0
+
+
+def measure_acknowledgements(
+    redis: RedisServer, postgres: PostgresServer, *, per_second: float, seconds: float
+) -> Acknowledgements:
+    """Measure.
+
+    Raises:
+        MeasurementError: A callback was not acknowledged, or an order was not paid in the end.
+    """
+    redis.flush()
+    count = int(per_second * seconds) + _WARM_UP
+    with tempfile.TemporaryDirectory(prefix="zjj-bench-") as name:
+        folder = Path(name)
+        with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as server:
+            house = _House(Parts(redis, postgres, server.url, folder))
+            use_till_keys(TillKeys.load(house.merchants.keys.read_text(encoding="ascii")))
+            house.open()
+            try:
+                messages = _expected(house, server, count)
+                first, second = house.crews()
+                with first as gateway, second as workers:
+                    asyncio.run(_warm_up(house, messages[:_WARM_UP], gateway))
+                    house.settle(_WARM_UP)
+                    before = gateway.cpu_seconds(), workers.cpu_seconds()
+                    waits = asyncio.run(_deliver(house, messages[_WARM_UP:], per_second))
+                    ended = time.monotonic()
+                    house.settle(count)
+                    settled = time.monotonic() - ended
+                    after = gateway.cpu_seconds(), workers.cpu_seconds()
+                if (house.kept(), house.paid()) != (count, count):
+                    raise MeasurementError(
+                        f"{count} callbacks: {house.kept()} kept, {house.paid()} orders paid"
+                    )
+            finally:
+                house.close()
+    spent = [(a - b) * 1000 / (count - _WARM_UP) for a, b in zip(after, before, strict=True)]
+    return Acknowledgements(per_second, waits, settled, *spent)
+
+
+def _expected(house: _House, server: SandboxServer, count: int) -> list[Message]:
+    """Orders that are expected and were paid, and what the providers have to say."""
+    tills = server.sandbox.tills
+    service = PaymentService.behind(
+        house.entrance, load_merchants(house.merchants.file), pause=3600.0
+    )
+    messages = []
+    for number, channel in zip(range(count), cycle(_CHANNELS), strict=False):
+        order_no = f"bench-{number:08d}"
+        service.expect(
+            PaymentRequest(
+                channel=channel,
+                merchant=SELLER if channel == "alipay" else MCHID,
+                order_no=order_no,
+                amount=_AMOUNT,
+                expires_at=utc_now() + dt.timedelta(days=1),
+            ),
+            backend=_BACKEND,
+        )
+        messages.append(tills.messages.paid(channel, tills.book(channel).pay(order_no, _AMOUNT)))
+    return messages
+
+
+async def _warm_up(house: _House, messages: list[Message], gateway: Crew) -> None:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        await _begun(client, house.port, gateway)
+        for message in messages:
+            await _acknowledged(client, house, message)
+
+
+async def _deliver(
+    house: _House, messages: list[Message], per_second: float
+) -> dict[Channel, list[float]]:
+    waits: dict[Channel, list[float]] = {channel: [] for channel in _CHANNELS}
+
+    async def one(message: Message, due: float) -> None:
+        await _acknowledged(client, house, message)
+        waits[message.channel].append((time.monotonic() - due) * 1000)
+
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+        asyncio.TaskGroup() as all_,
+    ):
+        due = time.monotonic()
+        for message in messages:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            all_.create_task(one(message, due))
+            due += random.expovariate(per_second)
+    return waits
+
+
+async def _acknowledged(client: httpx.AsyncClient, house: _House, message: Message) -> None:
+    headers, body = message.sign(False)
+    url = house.merchants.callback_urls(house.port)[message.channel]
+    reply = await client.post(url, headers=headers, content=body)
+    if reply.status_code not in _ACCEPTED:
+        raise MeasurementError(f"a callback was answered with {reply.status_code}")
+
+
+async def _begun(client: httpx.AsyncClient, port: int, gateway: Crew) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
+                return
+        await asyncio.sleep(0.2)
+    raise MeasurementError(f"the gateway does not begin\n{gateway.log_tail()}")
+
+
+def acknowledgement_table(measured: Acknowledgements) -> Table:
+    """For a terminal."""
+    total = [wait for waits in measured.waits_ms.values() for wait in waits]
+    table = Table(
+        title=f"Acknowledgement of {len(total)} callbacks at {measured.per_second:g}/s; all orders "
+        f"paid {measured.settled_seconds:.1f} s after the last"
+    )
+    for heading in ("", "p50", "p90", "p99", "longest"):
+        table.add_column(heading, justify="right")
+    for name, waits in (*measured.waits_ms.items(), ("all", total)):
+        parts = (percentile(waits, 0.5), percentile(waits, 0.9), percentile(waits, 0.99))
+        table.add_row(name, *(f"{part:.1f} ms" for part in (*parts, max(waits))))
+    table.add_row("aim", "", "", f"{AIM_MS:.0f} ms", "")
+    table.caption = (
+        f"CPU for each: gateway {measured.gateway_cpu_ms:.1f} ms, "
+        f"workers {measured.workers_cpu_ms:.1f} ms"
+    )
+    return table
