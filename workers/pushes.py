@@ -57,10 +57,9 @@ class Pushes:
             DatabaseUnavailable: The cid could not be kept; nothing was pushed.
             ZjjError: As :meth:`integrations.jiguang.JPush.push` and ``new_cid``.
         """
-        if self._provider is None:
-            raise ConfigurationError("ZJJ_JPUSH_APP_KEY is not set", code="push.not_configured")
-        kept = self._find(attempt.reference) or self._keep(self._provider, attempt)
-        return self._push(self._provider, attempt, kept)
+        provider = self._configured()
+        kept = self._find(attempt.reference) or self._keep(provider, attempt)
+        return self._push(provider, attempt, kept)
 
     def push_again(self, attempt: Attempt, sent_at: dt.datetime) -> Receipt | None:
         """Repeat a push that may have left, under its cid; None if it cannot have left.
@@ -71,14 +70,18 @@ class Pushes:
         Raises:
             ZjjError: As :meth:`push`.
         """
-        if self._provider is None:
-            raise ConfigurationError("ZJJ_JPUSH_APP_KEY is not set", code="push.not_configured")
+        provider = self._configured()
         if kept := self._find(attempt.reference):
-            return self._push(self._provider, attempt, kept)
+            return self._push(provider, attempt, kept)
         if self._clock() - sent_at >= CIDS_KEPT - _DAY:
             # It may have had one that is forgotten.
             raise _expired()
         return None
+
+    def _configured(self) -> JPush:
+        if self._provider is None:
+            raise ConfigurationError("ZJJ_JPUSH_APP_KEY is not set", code="push.not_configured")
+        return self._provider
 
     def _push(self, provider: JPush, attempt: Attempt, kept: PushCid) -> Receipt:
         if self._clock() - kept.issued_at >= _USABLE:

@@ -9,7 +9,19 @@ from rich.console import Console
 
 from models.database import answering
 from models.errors import DatabaseUnavailable, ZjjError
-from workers.cli import database, jobs, keys, payments, privacy, queues, run, serve, sms, webhooks
+from workers.cli import (
+    database,
+    jobs,
+    keys,
+    payments,
+    privacy,
+    pushes,
+    queues,
+    run,
+    serve,
+    sms,
+    webhooks,
+)
 from workers.cli.exits import exit_code
 from workers.cli.language import say_in as t
 
@@ -60,6 +72,7 @@ app.add_typer(queues.app, name="queues")
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(sms.app, name="sms")
+app.add_typer(pushes.app, name="pushes")
 app.add_typer(database.app, name="db")
 app.add_typer(payments.app, name="payments")
 app.add_typer(privacy.app, name="privacy")
