@@ -103,7 +103,8 @@ def _look(
         replace(attempt, held={"order_no": payload.order_no, "refund_no": payload.refund_no})
     )
     if answer.state == "missing":
-        return Outcome(event=Event.LOSE, code="reconciled.not_found")
+        # It never arrived, or will as the same refund: the number makes a repetition harmless.
+        return Outcome(event=Event.RETRY, code="refund.again")
     decision = _decision(payments, payment)
     learn_refund(decision, payload.refund_no, answer, asked=0)
     return _outcome(decision, answer)

@@ -16,6 +16,7 @@ import hmac
 import logging
 import re
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -201,9 +202,14 @@ def _decrypt(req_info: str, key: str) -> bytes:
         _malformed()
 
 
+_importing = threading.Lock()
+"""The library's packages import each other in a circle, which two threads at once cannot do."""
+
+
 @cache
 def _signatures() -> Mapping[str, Callable[[Mapping[str, str], str], str]]:
-    from wechatpy.pay import utils
+    with _importing:
+        from wechatpy.pay import utils
 
     # It logs what it signs, the merchant's key included. A filter outlives what others configure.
     logging.getLogger(utils.__name__).addFilter(_nothing)
@@ -215,7 +221,8 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 
 def _cipher(secret: bytes) -> Any:
-    from wechatpy.crypto.base import AesEcbCipher
+    with _importing:
+        from wechatpy.crypto.base import AesEcbCipher
 
     return AesEcbCipher(secret)
 

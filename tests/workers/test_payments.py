@@ -14,8 +14,12 @@ from integrations.sandbox.app import create_sandbox
 from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
+from models.clock import utc_now
+from models.database import writing
 from models.errors import IdempotencyConflict, InvalidValue, NotFound
 from models.payments.states import PaymentState
+from models.states import State
+from models.tables import jobs
 from tests.workers.tills import CHANNELS, Shop
 
 ORDER = "order-000001"
@@ -162,6 +166,30 @@ def test_a_refund_whose_answer_was_lost_is_asked_about_and_not_given_twice(
     asked = [entry["action"] for entry in server.sandbox.journal.entries()]
     assert sum(action in {"refund", "alipay.trade.refund"} for action in asked) == 1
     assert asked[-1].endswith("refund.query")
+
+
+@pytest.mark.parametrize("channel", ["wechat_pay_v3", "alipay"])
+def test_a_refund_whose_worker_died_before_it_left_is_given_back_after_all(
+    shop: Shop, server: SandboxServer, channel: Channel
+) -> None:
+    shop.expect(channel, ORDER)
+    shop.hear(channel, shop.pay(channel, ORDER))
+    shop.work()
+    server.sandbox.faults.add(Fault(kind="drop", times=1, processed=False))
+    shop.refund(channel, ORDER, "refund-000001", 900)
+    shop.work()
+    (job,) = [row for row in shop.rows("jobs") if row.kind == "refund"]
+    with writing(shop.engine) as connection:
+        lost = {"state": State.UNKNOWN, "run_at": utc_now(), "settled_at": utc_now()}
+        connection.execute(jobs.update().where(jobs.c.id == job.id).values(**lost))
+    assert shop.reconciler().round() == 1
+    shop.wake(job.id)
+    shop.work()
+    shop.ahead += dt.timedelta(minutes=5)
+    shop.work()
+    payment = shop.payment(channel, ORDER)
+    assert (payment.state, payment.refunded) == (PaymentState.PARTIALLY_REFUNDED, 900)
+    assert shop.tills.book(channel).find_refund("refund-000001") is not None
 
 
 def test_what_was_not_paid_cannot_be_given_back(shop: Shop) -> None:

@@ -39,6 +39,7 @@ from workers.circuits import Circuits
 from workers.dispatch import Dispatcher, connect_redis
 from workers.execution import Execution
 from workers.maintenance.payments import PaymentAsker
+from workers.maintenance.reconciler import Reconciler
 from workers.merchants import Merchant, Merchants
 from workers.outlet import Integrations, open_outlet
 from workers.payments import PaymentRequest, PaymentService, RefundRequest
@@ -197,6 +198,19 @@ class Shop:
         while self.asker.round() or self._waiting():
             for job_id in self._waiting():
                 self.execution.run(job_id)
+
+    def reconciler(self) -> Reconciler:
+        """What finds out what became of jobs whose worker died."""
+        return Reconciler(
+            self.engine,
+            self._commits,
+            LedgerWriter(PSEUDONYM_KEY),
+            Sealer(self.engine, KEYS),
+            self._outlet,
+            Circuits(self.engine, self._commits, self._outlet.gate.policy),
+            worker_id=new_id(),
+            policy_version=self._outlet.gate.policy.version,
+        )
 
     def wake(self, job_id: str) -> None:
         """Let a job that waits for its next attempt be due."""
