@@ -108,7 +108,7 @@ def test_a_field_that_the_recipient_can_do_without_is_named(tmp_path: Path) -> N
 )
 def test_a_request_is_held_against_the_cells_of_its_operation(body: str, fault: str | None) -> None:
     person = Person(code="246811")
-    texts = {value.name: value.text for value in person.values()}
+    texts = {value.name: value.text for value in person.values}
     head = (
         "POST / HTTP/1.1\r\nHost: dysmsapi.aliyuncs.com\r\nAccept: application/json\r\n"
         "x-acs-action: SendSms\r\nx-acs-version: 2017-05-25\r\n\r\n"
@@ -131,7 +131,7 @@ def test_encrypted_cells_are_opened_and_plain_ones_do_not_count(
     sealed: tuple[str, ...], fault: str | None
 ) -> None:
     person = Person(code="246811")
-    texts = {value.name: value.text for value in person.values()}
+    texts = {value.name: value.text for value in person.values}
     cells = {"ParamType": "sm2", "UserName": texts["name"], "IdentifyNum": texts["id_number"]}
     if "Else" in sealed:
         cells["Else"] = texts["phone"]

@@ -72,5 +72,5 @@ def _case(lab: Lab, policy: Policy, name: str, mishap: str) -> Iterator[str]:
         for what in cell_faults(policy, request, [person]):
             yield f"{what} ({mishap})"
     said += (repr(attempt), repr(attempt.results), repr(lab.records.rows))
-    for trace in find(person.values(), "\n".join(said).encode()):
+    for trace in find(person.values, "\n".join(said).encode()):
         yield f"{name}: an error or a record holds {trace.value.name} ({trace.form}, {mishap})"

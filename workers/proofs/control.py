@@ -200,7 +200,7 @@ def _leak(lab: Lab, policy: Policy, name: str, leak: str) -> Iterator[str]:
     try:
         DRIVES[name].call(gate, make_attempt(policy, person.held()))
     except DeniedError as denied:
-        if find(person.values(), "".join(traceback.format_exception(denied)).encode()):
+        if find(person.values, "".join(traceback.format_exception(denied)).encode()):
             yield f"{name}: the refusal of {leak} shows the value"
     except InvalidValue:
         pass
@@ -213,7 +213,7 @@ def _leak(lab: Lab, policy: Policy, name: str, leak: str) -> Iterator[str]:
 
 
 def _plant(plant: str) -> Iterator[str]:
-    for value in Person(code="246810").values():
+    for value in Person(code="246810").values:
         noise = secrets.token_bytes(64).hex().encode()
         if value.short and plant not in {"a log call", "exception text", "a spaced number"}:
             continue

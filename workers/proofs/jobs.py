@@ -20,6 +20,7 @@ from pathlib import Path
 from integrations.policy import Policy
 from integrations.sandbox.faults import Fault
 from models.clock import utc_now
+from models.errors import ConfigurationError
 from models.pii import Phone
 from models.states import SETTLED, State
 from tasks.face_verification import FACE_KINDS
@@ -31,7 +32,7 @@ from workers.proofs.house import House, await_
 from workers.proofs.lab import cell_faults
 from workers.proofs.people import Person, made_up_payload
 from workers.proofs.report import Progress, Proof, run_proof
-from workers.proofs.traces import Value, find
+from workers.proofs.traces import Search, Value
 
 __all__ = ["sweep_jobs"]
 
@@ -40,24 +41,21 @@ _A_WHILE = dt.timedelta(seconds=60)
 """Who asks again only after it, such as for a receipt, is not waited for."""
 _A_COMMAND = dt.timedelta(seconds=15)
 
-_MISHAPS: dict[str, tuple[Fault, ...]] = {
+_MISHAPS: dict[str, Fault | None] = {
     # The crash comes first, because it ends whatever else is under way.
-    "crash": (Fault(kind="hang", seconds=30, times=1),),
-    "timeout": (Fault(kind="hang", seconds=30, times=1),),
-    "success": (),
-    "4xx": (Fault(kind="status", status=403, times=1),),
-    "5xx": (Fault(kind="status", status=502, times=1),),
-    "garbage": (Fault(kind="garbage", times=1),),
-    "reset": (Fault(kind="reset", times=1),),
-    "retry": (Fault(kind="code", code="Throttling.User", retry_after=100, times=1),),
-    "dead": (Fault(kind="code", code="isv.MOBILE_NUMBER_ILLEGAL", times=1),),
+    "crash": Fault(kind="hang", seconds=30),
+    "timeout": Fault(kind="hang", seconds=30),
+    "success": None,
+    "4xx": Fault(kind="status", status=403),
+    "5xx": Fault(kind="status", status=502),
+    "garbage": Fault(kind="garbage"),
+    "reset": Fault(kind="reset"),
+    "retry": Fault(kind="code", code="Throttling.User", retry_after=100),
+    "dead": Fault(kind="code", code="isv.MOBILE_NUMBER_ILLEGAL"),
 }
-
-_LIKE_A_RESET = {"4xx", "5xx", "garbage", "retry", "dead"}
-"""To jobs that repeat whatever is unclear these are one mishap, and each is waited for."""
-
-_OTHER_ROWS = ("crash", "success", "dead")
-"""After these a database holds different rows; on PostgreSQL only its rows are in question."""
+"""What goes wrong until every job has met it."""
+_SWEPT = [task for task in TASKS.values() if task.kind not in FACE_KINDS]
+"""The house has faces switched off; their operations are swept without it."""
 
 
 def sweep_jobs(
@@ -70,8 +68,7 @@ def sweep_jobs(
     """Run every kind of job through every mishap, then search everything.
 
     Args:
-        database_url: An empty PostgreSQL database to sweep instead of a SQLite file, with the
-            mishaps that leave different rows.
+        database_url: An empty PostgreSQL database to sweep instead of a SQLite file.
     """
     place = "PostgreSQL" if database_url else "SQLite"
     proof = Proof(
@@ -84,11 +81,7 @@ def sweep_jobs(
         house = House(folder, policy_file=policy_file, database_url=database_url)
         sweep = _Sweep(stack.enter_context(house), policy)
         cases: list[Callable[[], Iterable[str]]] = [
-            partial(sweep.run, task, mishap)
-            for mishap in (_OTHER_ROWS if database_url else _MISHAPS)
-            for task in TASKS.values()
-            # The house has faces switched off; their operations are swept without it.
-            if task.kind not in FACE_KINDS and not (task.sends_again and mishap in _LIKE_A_RESET)
+            partial(sweep.meet, mishap) for mishap in _MISHAPS
         ]
         cases += [sweep.refuse, sweep.settle, sweep.replay, sweep.settle, sweep.look]
         cases += [sweep.object]
@@ -110,29 +103,32 @@ class _Sweep:
         self._others: list[Value] = []
         self.notes: list[str] = []
 
-    def run(self, task: Task, mishap: str) -> Iterator[str]:
-        """Enqueue one job and let it meet its mishap."""
+    def meet(self, mishap: str) -> Iterator[str]:
+        """Let one job of each kind meet a mishap, all of them side by side."""
         sandbox = self._house.sandbox.sandbox
-        faults = _MISHAPS[mishap]
+        heard = sandbox.journal.totals()["requests"]
         sandbox.faults.clear()
-        for fault in faults:
+        if fault := _MISHAPS[mishap]:
             sandbox.faults.add(fault.model_copy())
-        seen = sandbox.journal.totals()["requests"]
-        job_id = self._enqueue(task)
+        met: set[str] = set()
+        kinds = {self._enqueue(task): task.kind for task in _SWEPT}
 
-        def met() -> bool:
-            view = self._house.entrance.service.find(job_id)
-            settled = view is not None and view.state in SETTLED
-            return settled or sandbox.journal.totals()["requests"] > seen + len(faults) - 1
+        def all_have_met() -> bool:
+            self._house.close_circuits()
+            met.update(filter(self._was_tried, kinds.keys() - met))
+            silent = sandbox.journal.totals()["requests"] - heard if mishap == "crash" else 0
+            return len(met) + silent >= len(kinds)
 
-        await_(met, f"{task.kind} meets {mishap}")
+        try:
+            await_(all_have_met, f"every kind of job meets {mishap}")
+        except ConfigurationError:
+            names = ", ".join(kinds[job_id] for job_id in kinds.keys() - met)
+            yield f"did not meet {mishap} in time: {names}"
         if mishap == "crash":
             self._house.kill_worker()
+        sandbox.faults.clear()
+        if mishap == "crash":
             self._house.start_worker()
-        if task.repeatable or task.sends_again:
-            # Tried again later, it would meet what is meant for another.
-            await_(partial(self._is_over, job_id), f"{task.kind} is over {mishap}")
-        yield from ()
 
     def refuse(self) -> Iterator[str]:
         """What the gateway and the command line refuse must not come back in the refusal."""
@@ -263,9 +259,12 @@ class _Sweep:
     def search_wire(self) -> Iterator[str]:
         """Each request carries one person's cells and nothing else of anybody."""
         requests = self._house.tap.requests()
+        people = self._people.values()
+        search = Search(value for person in people for value in person.values)
+        others = Search(self._others)
         for request in requests:
-            yield from cell_faults(self._policy, request, self._people.values())
-            for trace in find(self._others, request):
+            yield from cell_faults(self._policy, request, people, search)
+            for trace in others.find(request):
                 yield f"a request carries {trace.value.name}"
         self.notes.append(f"{len(requests)} requests")
         if not requests:
@@ -273,8 +272,9 @@ class _Sweep:
 
     def search_places(self) -> Iterator[str]:
         """Nothing is left anywhere: while it runs, and after it has stopped."""
-        values = [value for person in self._people.values() for value in person.values()]
+        values = [value for person in self._people.values() for value in person.values]
         values = [*{value.text: value for value in (*values, *self._others)}.values()]
+        search = Search(values)
         searched: dict[str, bytes] = {}
         size = 0
         for stopped in (False, True):
@@ -285,13 +285,15 @@ class _Sweep:
                     continue
                 searched[place] = data
                 size += len(data)
-                for trace in find(values, data):
+                for trace in search.find(data):
                     yield f"{place} holds {trace.value.name} ({trace.form})"
         self.notes.append(f"{len(values)} values sought in {len(searched)} places, {size:,} bytes")
 
-    def _is_over(self, job_id: str) -> bool:
+    def _was_tried(self, job_id: str) -> bool:
         view = self._house.entrance.service.find(job_id)
-        return view is not None and view.state in {State.SUCCEEDED, State.FAILED}
+        return view is not None and (
+            view.state in SETTLED or any(each.result is not None for each in view.disclosures)
+        )
 
     def _enqueue(self, task: Task) -> str:
         person = Person(self._code)

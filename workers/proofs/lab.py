@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
@@ -24,7 +24,7 @@ from models.clock import Clock, utc_now
 from models.disclosures import Disclosure
 from workers.proofs.drives import personal_fields
 from workers.proofs.people import Person
-from workers.proofs.traces import find
+from workers.proofs.traces import Search
 
 __all__ = ["JOB_ID", "Lab", "Records", "Wiretap", "cell_faults", "make_attempt", "operation_of"]
 
@@ -181,26 +181,33 @@ def _is_path(template: str, target: str) -> bool:
     return True
 
 
-def cell_faults(policy: Policy, request: bytes, people: Iterable[Person]) -> list[str]:
-    """What a request says about people beyond, or short of, the policy's cells."""
+def cell_faults(
+    policy: Policy, request: bytes, people: Collection[Person], search: Search | None = None
+) -> list[str]:
+    """What a request says about people beyond, or short of, the policy's cells.
+
+    Args:
+        search: For all values of the people, where it has been prepared for many requests.
+    """
     operation = operation_of(policy, request)
     if operation is None:
         return ["a request that is no operation of the policy"]
     expected = set(personal_fields(operation).values())
     request = _opened(operation, request)
+    search = search or Search(value for person in people for value in person.values)
     faults = []
-    complete = False
-    for person in people:
-        found = set()
-        for trace in find(person.values(), request):
-            found.add(trace.value.name)
-            if trace.value.name not in expected:
-                faults.append(f"{operation.name} carries {trace.value.name} ({trace.form})")
-            elif trace.form not in _LEAVES_AS or trace.count > 1:
-                faults.append(
-                    f"{operation.name} carries {trace.value.name} {trace.count} times ({trace.form})"
-                )
-        complete |= expected <= found
+    traces = search.find(request)
+    for trace in traces:
+        if trace.value.name not in expected:
+            faults.append(f"{operation.name} carries {trace.value.name} ({trace.form})")
+        elif trace.form not in _LEAVES_AS or trace.count > 1:
+            faults.append(
+                f"{operation.name} carries {trace.value.name} {trace.count} times ({trace.form})"
+            )
+    found = {trace.value for trace in traces}
+    complete = any(
+        expected <= {value.name for value in found.intersection(person.values)} for person in people
+    )
     if not complete:
         faults.append(f"{operation.name} lacks one of its cells: {', '.join(sorted(expected))}")
     return faults

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -86,7 +87,8 @@ class Person:
             "order": {"buyer": [self.value(RealName), {"ip": self.ip}]},
         }
 
-    def values(self) -> list[Value]:
+    @cached_property
+    def values(self) -> tuple[Value, ...]:
         """Everything to look for, by the names of :meth:`held`."""
         named = {
             "phone": Phone,
@@ -100,7 +102,7 @@ class Person:
         }
         texts = {name: self._texts[kind] for name, kind in named.items()}
         texts |= {"user": self.user, "address": self.address, "ip": self.ip}
-        return [Value(name, text) for name, text in texts.items()]
+        return tuple(Value(name, text) for name, text in texts.items())
 
 
 _PLAIN: dict[Any, Callable[[Person], object]] = {

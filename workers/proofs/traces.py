@@ -12,14 +12,18 @@ import hashlib
 import re
 import time
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["Trace", "Value", "find", "unpacked"]
+__all__ = ["Search", "Trace", "Value", "find", "unpacked"]
 
 _RUN = 7
+_STEP = 2
+_SIEVED = _RUN + _STEP - 1
 # Digits that stand alone; a fraction of a second is none of a person's digits.
 _DIGITS = re.compile(rb"(?<![0-9A-Za-z_])(?<!\d\.)[0-9]{4,24}(?![0-9A-Za-z_])")
 _STREAM = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
@@ -77,8 +81,7 @@ class Value:
         """Every part of seven digits of a number."""
         if not self.text.isdecimal() or self.short:
             return ()
-        digits = self.text.encode()
-        return tuple(digits[at : at + _RUN] for at in range(len(digits) - _RUN + 1))
+        return tuple(_runs(self.text.encode()))
 
     @property
     def short(self) -> bool:
@@ -95,24 +98,71 @@ class Trace:
     count: int
 
 
+class Search:
+    """Looks for many values in much data.
+
+    Most values are ruled out by one pass over the data: of any two successive runs of a text one
+    stands where the pass looks.
+    """
+
+    def __init__(self, values: Iterable[Value]) -> None:
+        self._values = [*dict.fromkeys(values)]
+        self._anywhere: list[Value] = []
+        """Those that have a form too short for the pass."""
+        self._by_part: dict[bytes, list[Value]] = defaultdict(list)
+        self._by_run: dict[bytes, list[Value]] = defaultdict(list)
+        for value in self._values:
+            needles = [*value.encoded, *(each for form in value.forms.values() for each in form)]
+            if min(map(len, needles)) < _SIEVED:
+                self._anywhere.append(value)
+            for needle in needles:
+                for part in _runs(needle[-_SIEVED:]):
+                    self._by_part[part].append(value)
+            for run in value.runs:
+                self._by_run[run].append(value)
+        self._parts = frozenset(self._by_part)
+
+    def find(self, data: bytes) -> list[Trace]:
+        """Every value that occurs in ``data`` in some form."""
+        found: dict[Value, dict[str, int]] = {}
+        for layer in map(_Layer, unpacked(data)):
+            for value in self._candidates(layer):
+                forms = found.setdefault(value, {})
+                for form, count in layer.count(value):
+                    forms[form] = max(count, forms.get(form, 0))
+        return [
+            Trace(value, form, count)
+            for value in self._values
+            for form, count in found.get(value, {}).items()
+        ]
+
+    def _candidates(self, layer: _Layer) -> set[Value]:
+        seen = self._parts.intersection(
+            chain(_runs(layer.lower, _STEP), _runs(layer.encoded, _STEP))
+        )
+        return {
+            *self._anywhere,
+            *chain.from_iterable(self._by_part[part] for part in seen),
+            *chain.from_iterable(
+                self._by_run[run] for run in self._by_run.keys() & layer.runs.keys()
+            ),
+        }
+
+
 def find(values: Iterable[Value], data: bytes) -> list[Trace]:
-    """Every value that occurs in ``data`` in some form."""
-    layers = [_Layer(layer) for layer in unpacked(data)]
-    found = []
-    for value in values:
-        by_form: dict[str, int] = {}
-        for layer in layers:
-            for form, count in layer.count(value):
-                by_form[form] = max(count, by_form.get(form, 0))
-        found += [Trace(value, form, count) for form, count in by_form.items()]
-    return found
+    """The same for a single piece of data."""
+    return Search(values).find(data)
 
 
 class _Layer:
     def __init__(self, data: bytes) -> None:
         self.lower = data.lower()
         self.encoded = data.translate(bytes.maketrans(b"-_", b"+/"), b"\r\n")
-        self.numbers = [each for each in _DIGITS.findall(data) if not _is_an_instant(each)]
+        self._numbers = Counter(each for each in _DIGITS.findall(data) if not _is_an_instant(each))
+        self.runs: dict[bytes, set[bytes]] = defaultdict(set)
+        for number in self._numbers:
+            for run in _runs(number):
+                self.runs[run].add(number)
 
     def count(self, value: Value) -> Iterator[tuple[str, int]]:
         for form, needles in value.forms.items():
@@ -120,10 +170,15 @@ class _Layer:
                 yield form, count
         if count := sum(self.encoded.count(core) for core in value.encoded):
             yield "base64", count
-        if value.short and (count := self.numbers.count(value.text.encode())):
+        if value.short and (count := self._numbers[value.text.encode()]):
             yield "plain", count
-        if count := sum(any(run in number for run in value.runs) for number in self.numbers):
+        sharing = set[bytes]().union(*(self.runs.get(run, ()) for run in value.runs))
+        if count := sum(self._numbers[number] for number in sharing):
             yield "digits", count
+
+
+def _runs(data: bytes, step: int = 1) -> Iterator[bytes]:
+    return (data[at : at + _RUN] for at in range(0, len(data) - _RUN + 1, step))
 
 
 def _is_an_instant(number: bytes) -> bool:
@@ -144,9 +199,10 @@ def unpacked(data: bytes, depth: int = 0) -> Iterator[bytes]:
         if undone != data:
             yield undone
     if depth < _DEEPEST:
+        whole = memoryview(data)
         for match in _STREAM.finditer(data):
             try:
-                inner = zlib.decompressobj(47).decompress(data[match.start() :], 1 << 24)
+                inner = zlib.decompressobj(47).decompress(whole[match.start() :], 1 << 24)
             except zlib.error:
                 continue
             if inner:
