@@ -59,16 +59,15 @@ def three_factors(sdk: Any, **changes: str) -> Any:
     return sdk.mobile_3meta_simple_verify(models.Mobile3MetaSimpleVerifyRequest(**fields)).body
 
 
-def begin_face(sdk: Any, sequence: str = "001") -> str:
+def begin_face(sdk: Any, sequence: str = "001", **changes: str) -> str:
     body = sdk.init_face_verify(
         models.InitFaceVerifyRequest(
             scene_id=1000000006,
             outer_order_no="e0c34a77f5ac40a5aa5e6ed20c353888",
             product_code="ID_PRO",
             cert_type="IDENTITY_CARD",
-            cert_name=NAME,
-            cert_no=id_number(sequence),
             meta_info="{}",
+            **{"cert_name": NAME, "cert_no": id_number(sequence), **changes},
         )
     ).body
     assert body.code == "200"
@@ -187,6 +186,25 @@ def test_the_sdk_reads_what_became_of_a_face(
 ) -> None:
     result = describe_face(sdk, begin_face(sdk, sequence)).result_object
     assert (result.passed, result.sub_code) == (passed, sub_code)
+
+
+def test_the_sdk_begins_with_what_was_encrypted(sdk: Any) -> None:
+    certify_id = begin_face(
+        sdk,
+        encrypt_type="SM2",
+        cert_name=SEAL.encrypt(NAME),
+        cert_no=SEAL.encrypt(id_number("904")),
+    )
+    assert describe_face(sdk, certify_id).result_object.sub_code == "204"
+
+
+@pytest.mark.parametrize(
+    "code", ["403", "404", "406", "414", "415", "416", "417", "418", "424", "427", "500"]
+)
+def test_every_code_about_faces_comes_on_demand(sdk: Any, caller: Caller, code: str) -> None:
+    certify_id = begin_face(sdk)
+    caller.fault(kind="code", code=code, times=1)
+    assert describe_face(sdk, certify_id).code == code
 
 
 def test_an_unfinished_or_unknown_face_has_no_result(sdk: Any) -> None:
