@@ -163,7 +163,11 @@ class AlipayProvider:
         # Until the buyer opens the cashier, Alipay knows nothing of an order.
         if order is None:
             raise _Refusal("40004", "ACQ.TRADE_NOT_EXIST")
-        return {**self.trade(order), "buyer_logon_id": "san***@sandbox", "buyer_user_id": "2088"}
+        return {
+            **self.trade(order),
+            "buyer_logon_id": order.buyer.logon_id,
+            "buyer_user_id": order.buyer.user_id,
+        }
 
     def trade(self, order: Order) -> dict[str, str]:
         """An order as Alipay tells it."""
@@ -198,7 +202,7 @@ class AlipayProvider:
             "trade_no": order.provider_no,
             "fund_change": "Y" if done else "N",
             "refund_fee": yuan_of(str(order.given_back)),
-            "buyer_logon_id": "san***@sandbox",
+            "buyer_logon_id": order.buyer.logon_id,
         }
 
     def _refund_query(self, given: dict[str, str]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from integrations.money import yuan_of
 from integrations.payments import Channel
 from integrations.sandbox.alipay import moment
 from integrations.sandbox.merchants import ALIPAY_APP, APPID, MCHID, SELLER, till_keys
+from integrations.sandbox.till import Buyer
 from integrations.sandbox.wechat_pay import sign_message
 from integrations.wechat_pay.v2 import Algorithm, signature
 from models.clock import BEIJING
@@ -224,6 +225,7 @@ class Messages:
     def _form(self, order_no: str, more: dict[str, str], reference: str | None = None) -> Message:
         order = self._alipay.book.find(order_no)
         told = {} if order is None else self._alipay.trade(order)
+        buyer = Buyer() if order is None else order.buyer
         paid = told.pop("send_pay_date", "")
         values = {
             **told,
@@ -237,8 +239,8 @@ class Messages:
             "app_id": ALIPAY_APP,
             "auth_app_id": ALIPAY_APP,
             "seller_id": SELLER,
-            "buyer_id": "2088-sandbox-buyer",
-            "buyer_logon_id": "san***@sandbox",
+            "buyer_id": buyer.user_id,
+            "buyer_logon_id": buyer.logon_id,
             "subject": "手镯 18K & 100%",
             "fund_bill_list": '[{"amount":"1.00","fundChannel":"ALIPAYACCOUNT"}]',
         }

@@ -13,7 +13,7 @@ from models.clock import BEIJING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Order", "OrderBook", "Refund", "RefundRefused", "RefundResult"]
+__all__ = ["Buyer", "Order", "OrderBook", "Refund", "RefundRefused", "RefundResult"]
 
 
 RefundResult = Literal["processing", "refunded", "closed", "failed"]
@@ -43,6 +43,17 @@ class Refund:
     """What it comes to in the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """Who pays, as the providers' callbacks and answers name them."""
+
+    openid: str = "o-sandbox-payer"
+    """At WeChat."""
+    user_id: str = "2088-sandbox-buyer"
+    logon_id: str = "san***@sandbox"
+    """Both at Alipay."""
+
+
 @dataclass(slots=True)
 class Order:
     """One order."""
@@ -51,6 +62,7 @@ class Order:
     provider_no: str
     total: int
     made_at: float
+    buyer: Buyer
     paid_at: float | None = None
     closed: bool = False
     refunds: dict[str, Refund] = field(default_factory=dict)
@@ -76,6 +88,8 @@ class OrderBook:
         self._orders: dict[str, Order] = {}
         self._refunds: dict[str, tuple[Order, Refund]] = {}
         self._count = 0
+        self.buyer = Buyer()
+        """Of the orders that are made from now on."""
         self.refund_seconds = 0.0
         """Until then an accepted refund is on its way."""
 
@@ -92,7 +106,7 @@ class OrderBook:
         with self._lock:
             if order_no not in self._orders:
                 number = self._number()
-                self._orders[order_no] = Order(order_no, number, total, self._clock())
+                self._orders[order_no] = Order(order_no, number, total, self._clock(), self.buyer)
             return self._orders[order_no]
 
     def pay(self, order_no: str, total: int | None = None) -> Order:

@@ -245,7 +245,7 @@ class WechatPayProvider:
                 "trade_type": "JSAPI",
                 "bank_type": "OTHERS",
                 "success_time": _time(order.paid_at),
-                "payer": {"openid": "o-sandbox-payer"},
+                "payer": {"openid": order.buyer.openid},
                 "amount": {
                     "total": order.total,
                     "payer_total": order.total,
@@ -400,7 +400,7 @@ class WechatPayProvider:
         """A paid order as API v2 tells it, payer included."""
         moment = dt.datetime.fromtimestamp(order.paid_at or 0, BEIJING)
         return {
-            "openid": "o-sandbox-payer",
+            "openid": order.buyer.openid,
             "trade_type": "JSAPI",
             "bank_type": "OTHERS",
             "total_fee": str(order.total),

@@ -19,7 +19,9 @@ import redis
 from pydantic import SecretStr
 
 from integrations.sandbox.app import create_sandbox
+from integrations.sandbox.callbacks import CallbackPlan
 from integrations.sandbox.config import SandboxConfig
+from integrations.sandbox.merchants import TillKeys, use_till_keys
 from integrations.sandbox.server import SandboxServer
 from models.api_keys import create_api_key
 from models.circuits import CircuitNote, list_circuits, write_notes
@@ -33,6 +35,7 @@ from models.keys import generate_key
 from models.upkeep import list_workers
 from models.webhooks import add_endpoint
 from tasks.webhook import EXAMPLE_ENDPOINT
+from workers.embedded.merchants import SandboxMerchants
 from workers.embedded.redis_server import RedisServer
 from workers.embedded.supervisor import Child, open_log
 from workers.entrance import open_entrance
@@ -63,7 +66,13 @@ class House:
         self._folder = folder
         self._on_file = database_url is None
         self.tap = Wiretap()
-        self.sandbox = SandboxServer(create_sandbox(SandboxConfig(limits=False)), hear=self.tap)
+        port = _free_port()
+        merchants = SandboxMerchants(folder / "merchants")
+        merchants.lay_out("proof")
+        use_till_keys(TillKeys.load(merchants.keys.read_text("utf-8")))
+        callbacks = CallbackPlan(urls=merchants.callback_urls(port), scale=0.01)
+        sandbox = create_sandbox(SandboxConfig(limits=False, callbacks=callbacks))
+        self.sandbox = SandboxServer(sandbox, hear=self.tap)
         secrets = {
             "master_keys": f"proof:{generate_key()}",
             "pseudonym_key": generate_key(),
@@ -75,7 +84,8 @@ class House:
             "redis_url": f"unix://{folder / 'redis.sock'}",
             "sandbox_url": self.sandbox.url,
             "policy_file": policy_file,
-            "gateway_port": _free_port(),
+            "gateway_port": port,
+            "merchants": merchants.file,
             # Counted like any other, so that what is kept for limits is searched too.
             **dict.fromkeys(("sms_limit_phone_scene", "sms_limit_phone"), "1000/minute"),
             **dict.fromkeys(("sms_alarm_backend", "sms_alarm_all"), "100000/10minutes"),

@@ -9,16 +9,21 @@ with PostgreSQL), all logs, every reply of the gateway and the command line.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from integrations.payments import Channel
 from integrations.policy import Policy
 from integrations.sandbox.faults import Fault
+from integrations.sandbox.merchants import MCHID, SELLER
+from integrations.sandbox.till import Buyer
 from models.clock import utc_now
 from models.errors import ConfigurationError
 from models.pii import Phone
@@ -54,6 +59,9 @@ _MISHAPS: dict[str, Fault | None] = {
     "dead": Fault(kind="code", code="isv.MOBILE_NUMBER_ILLEGAL"),
 }
 """What goes wrong until every job has met it."""
+_TILLS: dict[Channel, str] = {"wechat_pay_v3": MCHID, "wechat_pay_v2": MCHID, "alipay": SELLER}
+_PRICE = 12_345
+"""Fen."""
 _SWEPT = [task for task in TASKS.values() if task.kind not in FACE_KINDS]
 """The house has faces switched off; their operations are swept without it."""
 
@@ -83,7 +91,7 @@ def sweep_jobs(
         cases: list[Callable[[], Iterable[str]]] = [
             partial(sweep.meet, mishap) for mishap in _MISHAPS
         ]
-        cases += [sweep.refuse, sweep.settle, sweep.replay, sweep.settle, sweep.look]
+        cases += [sweep.be_paid, sweep.refuse, sweep.settle, sweep.replay, sweep.settle, sweep.look]
         cases += [sweep.object]
         cases += [sweep.search_wire, sweep.search_places]
         run_proof(proof, cases, progress)
@@ -129,6 +137,34 @@ class _Sweep:
         sandbox.faults.clear()
         if mishap == "crash":
             self._house.start_worker()
+
+    def be_paid(self) -> Iterator[str]:
+        """Have buyers pay on every channel; callbacks, answers and refunds name them, we do not."""
+        tills = self._house.sandbox.sandbox.tills
+        for channel, merchant in _TILLS.items():
+            buyer = Buyer(*(f"{part}{secrets.token_hex(8)}" for part in ("o", "2088", "buyer@")))
+            tills.book(channel).buyer = buyer
+            self._others += [Value(f"buyer's {name}", text) for name, text in asdict(buyer).items()]
+            order = {"channel": channel, "merchant": merchant}
+            order["order_no"] = f"proof-{secrets.token_hex(8)}"
+            until = utc_now() + dt.timedelta(hours=1)
+            payment = order | {"amount": _PRICE, "expires_at": until.isoformat()}
+            refund = {
+                "refund_no": f"proof-{secrets.token_hex(8)}",
+                "amount": _PRICE,
+                "reason": "other",
+            }
+            if self._house.ask("POST", "/v1/payments", payment)[0] != 200:
+                yield f"a payment by {channel} was not expected"
+            tills.change(channel, "pay", order["order_no"], _PRICE)
+            path = f"/v1/payments/{order['order_no']}"
+            await_(partial(self._says, path, '"state": "paid"'), f"paid by {channel}")
+            if self._house.ask("POST", "/v1/refunds", order | refund)[0] != 202:
+                yield f"money was not given back by {channel}"
+            await_(partial(self._says, path, '"state": "refunded"'), f"given back by {channel}")
+
+    def _says(self, path: str, words: str) -> bool:
+        return words in json.dumps(self._house.ask("GET", path)[1])
 
     def refuse(self) -> Iterator[str]:
         """What the gateway and the command line refuse must not come back in the refusal."""
