@@ -82,6 +82,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{GATE}/test_minimize.py",
     ),
     "integrations.policy._contradictions": (
+        f"{POLICY}/test_contradictions.py",
         f"{POLICY}/test_published_policy.py",
         f"{POLICY}/test_loading.py",
     ),

@@ -1,0 +1,209 @@
+"""A policy that contradicts itself, or allows what must not be, is refused at the line that does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from integrations.policy import PACKAGED, PolicyError, load_policy
+
+TEXT = PACKAGED.read_text("utf-8")
+NEVER = (
+    *("baggage", "sentry-trace", "traceparent", "tracestate", "x-correlation-id"),
+    *("cookie", "from", "origin", "referer", "x-request-id"),
+    *("forwarded", "via", "x-client-ip", "x-real-ip"),
+    *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+)
+ORDER = 'out_trade_no = { title = "订单编号", from = "order_no", category = "system.operations"'
+LOGIN = "/v3/pay/transactions/out-trade-no/{out_trade_no}"
+
+
+def _problems(folder: Path, text: str) -> list[tuple[int, str]]:
+    path = folder / "shop.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(PolicyError) as refused:
+        load_policy(path)
+    return [(problem.line, problem.reason) for problem in refused.value.problems]
+
+
+def _expect(folder: Path, old: str, new: str, at: str, reason: str) -> None:
+    text = TEXT.replace(old, new, 1)
+    assert text != TEXT, old
+    line = text[: text.index(at)].count("\n") + 1
+    found = _problems(folder, text)
+    assert any(line == each[0] and reason in each[1] for each in found), (line, found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "reason"),
+    [
+        ('id = "一(1)2"', 'id = "一(1)1"', '{ id = "一(1)1", gist = "购买', "is listed twice"),
+        # Clauses that nobody has written, wherever one is cited.
+        (
+            '"user.name" = { title = "真实姓名", clauses = ["一(1)2"',
+            '"user.name" = { title = "真实姓名", clauses = ["一(9)2"',
+            '"user.name" = {',
+            "no clause 一(9)2",
+        ),
+        (
+            'clauses = ["一(2)3", "三(4)9"]',
+            'clauses = ["一(9)3"]',
+            '["一(9)3"]',
+            "no clause 一(9)3",
+        ),
+        (
+            'clauses = ["一(1)1", "四(3)5"]',
+            'clauses = ["四(9)5"]',
+            '["四(9)5"]',
+            "no clause 四(9)5",
+        ),
+        (
+            (
+                'title = "物流、快递公司", reason = "政策没有写明任何接收方;发货由网站后台另行处理", '
+                'clauses = ["一(1)3"'
+            ),
+            'title = "物流、快递公司", reason = "x", clauses = ["一(9)3"',
+            "logistics = {",
+            "no clause 一(9)3",
+        ),
+        (
+            'reason = "风险信号只在内部使用", clauses = ["一(3)"]',
+            'reason = "x", clauses = ["一(9)"]',
+            "profiling = {",
+            "no clause 一(9)",
+        ),
+        (
+            'reason = "没有任何接收方需要", clauses = ["一(1)3"',
+            'reason = "没有任何接收方需要", clauses = ["一(9)3"',
+            '"user.contact.address" = {',
+            "no clause 一(9)3",
+        ),
+        (
+            'Content = { title = "短信全文", reason = "含验证码" }',
+            'Content = { title = "短信全文", reason = "含验证码", clauses = ["一(9)3"] }',
+            "Content = {",
+            "no clause 一(9)3",
+        ),
+        (
+            'hosts = []\nregion = "CN-mainland"\nrole = "authority"',
+            'hosts = ["a.example.cn"]\nregion = "CN-mainland"\nrole = "authority"',
+            'hosts = ["a.example.cn"]',
+            "by machine to an authority",
+        ),
+        (
+            'hosts = []\nregion = "CN-mainland"\nrole = "public"',
+            'hosts = ["a.example.cn"]\nregion = "CN-mainland"\nrole = "public"',
+            'hosts = ["a.example.cn"]',
+            "by machine to an public",
+        ),
+        # Addresses.
+        (
+            'host = "dysmsapi.aliyuncs.com"\nmethod = "POST"\npath = "/"\n',
+            'method = "POST"\n',
+            '[operations."aliyun.sms.send"]',
+            "must be stated",
+        ),
+        (LOGIN, "/v3/pay/transactions/out-trade-no/x", 'path = "/v3/pay/transactions/o', "braces"),
+        (LOGIN, f"{LOGIN[:-14]}{{order}}", 'path = "/v3/pay/transactions/o', "braces"),
+        (
+            f'{ORDER}, transform = "raw"',
+            (
+                'out_trade_no = { title = "x", from = "payer", category = "user.unique_id.pseudonymous"'
+                ', transform = "raw"'
+            ),
+            'out_trade_no = { title = "x"',
+            "about no person",
+        ),
+        (
+            f'{ORDER}, transform = "raw"',
+            'out_trade_no = { title = "x", configured = "order_no"',
+            'out_trade_no = { title = "x"',
+            "about no person",
+        ),
+        (
+            'max = 32, place = "path" }',
+            'max = 32, place = "path", required = false }',
+            'max = 32, place = "path", required',
+            "no optional segments",
+        ),
+        (
+            'category = "user.contact.phone_number", transform = "raw"',
+            'category = "user.contact.phone_number", transform = "number"',
+            'transform = "number"',
+            "only JSON has numbers",
+        ),
+        (
+            'OutId = { title = "任务编号(随机)", configured = "out_id", pattern = ',
+            'x-acs-date = { title = "x", signed = ',
+            'x-acs-date = { title = "x"',
+            "a header and a field of the signer",
+        ),
+        ('place = "form"\nnote', 'place = "multipart"\nnote', '"TemplateParam.code"', "no nested"),
+        # What is kept of a reply.
+        (
+            'reply.request_id = "RequestId"',
+            'reply.request_id = "Id"',
+            'reply.request_id = "Id"',
+            "Id is not kept",
+        ),
+        ('reply.error = "code"', 'reply.error = "why"', 'reply.error = "why"', "why is not kept"),
+        (
+            '"SmsSendDetailDTOs.SmsSendDetailDTO[].OutId"',
+            '"SmsSendDetailDTOs.SmsSendDetailDTO[].Content"',
+            "reply.keep = [\n",
+            "Content is never kept",
+        ),
+        (
+            '"SmsSendDetailDTOs.SmsSendDetailDTO[].OutId"',
+            '"Content[].OutId"',
+            "reply.keep = [\n",
+            "OutId is never kept",
+        ),
+        (
+            'reply.personal = { "GetMobileResultDTO.Mobile"',
+            'reply.personal = { "Code"',
+            'reply.personal = { "Code"',
+            "Code is kept unlabelled as well",
+        ),
+        (
+            "reply.personal = {",
+            "reply.excerpts = { \"GetMobileResultDTO.Mobile\" = '1' }\nreply.personal = {",
+            "reply.personal = {",
+            "Mobile is kept unlabelled as well",
+        ),
+        (
+            '"user.contact.phone_number" = { title',
+            '"user.contact.fax_number" = { title',
+            "reply.personal = {",
+            "phone_number is not listed",
+        ),
+    ],
+)
+def test_a_contradiction_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, at: str, reason: str
+) -> None:
+    if reason == "OutId is never kept":
+        reason = "Content[].OutId is never kept"
+    _expect(tmp_path, old, new, at, reason)
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_no_header_tells_about_a_person_or_a_visit(tmp_path: Path, name: str) -> None:
+    new = f'{name} = {{ title = "x", const = "x" }}\naccept = {{'
+    _expect(tmp_path, "accept = {", new, new[:20], "tells a recipient about a person or a visit")
+
+
+@pytest.mark.parametrize("name", ["host", "content-type", "content-length", "transfer-encoding"])
+def test_what_the_gate_writes_itself_is_in_no_policy(tmp_path: Path, name: str) -> None:
+    new = f'{name} = {{ title = "x", const = "x" }}\naccept = {{'
+    _expect(tmp_path, "accept = {", new, new[:20], "is written by the gate")
+
+
+def test_what_is_about_nobody_needs_no_impact_assessment(tmp_path: Path) -> None:
+    text = TEXT.replace(', pia_ref = "PIA-005"', "", 1)
+    path = tmp_path / "shop.toml"
+    path.write_text(text, "utf-8")
+    policy = load_policy(path)
+
+    assert policy.purposes["payment"].basis.pia_ref is None
