@@ -47,6 +47,7 @@ REFUSED = [
     "https://shop.example.com/a/./b",
     "https://shop.example.com/%2e%2e/",
     "https://shop.example.com/" + "a" * 200,
+    "http://127.0.0.1:65536/",
     "https://shop.example.com/16400001234",
     "https://shop.example.com/\n",
     "https://shop.example.com ",

@@ -151,7 +151,7 @@ def test_of_many_rows_the_first_are_kept_but_of_a_bill_all_are() -> None:
 
     bill = POLICY.operation("wechat_pay.bill.download")
     lines = "".join(f"`{number},`CNY\n" for number in range(201))
-    reply = cut(bill, 200, {}, f"订单金额,货币种类\n{lines}".encode())
+    reply = cut(bill, 200, {}, f"订单金额,货币种类\n{lines}总交易单数\n`201\n".encode())
     assert len(reply.fields["rows"]) == 201
     assert reply.fields["rows"][-1] == {"订单金额": "200", "货币种类": "CNY"}
 
