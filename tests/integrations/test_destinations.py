@@ -21,6 +21,7 @@ HERE = OwnHosts(["shop.example.com"], production=False)
         ("https://shop.example.com:443/a.b-c_d", "shop.example.com", "/a.b-c_d"),
         ("https://usual.example.com/", "usual.example.com", "/"),
         ("https://hooks.example.com:8443/x", "hooks.example.com:8443", "/x"),
+        ("https://shop.example.com/" + "a" * 199, "shop.example.com", "/" + "a" * 199),
     ],
 )
 def test_a_listed_host_is_taken(url: str, host: str, path: str) -> None:
@@ -154,3 +155,11 @@ def test_whatever_is_written_it_is_refused_or_leads_to_a_listed_host(
 )
 def test_loopback_is_told_by_name_and_address(name: str, here: bool) -> None:
     assert is_loopback(name) is here
+
+
+def test_the_highest_port_is_the_last_one() -> None:
+    assert HERE.allows(Destination("127.0.0.1:65535", "/"))
+    assert not HERE.allows(Destination("127.0.0.1:65536", "/"))
+    OwnHosts(["shop.example.com:65535"])
+    with pytest.raises(ConfigurationError):
+        OwnHosts(["shop.example.com:65536"])
