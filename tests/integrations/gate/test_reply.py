@@ -156,6 +156,17 @@ def test_of_many_rows_the_first_are_kept_but_of_a_bill_all_are() -> None:
     assert reply.fields["rows"][-1] == {"订单金额": "200", "货币种类": "CNY"}
 
 
+def test_of_a_list_only_the_first_codes_are_kept() -> None:
+    operation = POLICY.operation("jiguang.push.cid")
+    items: list[object] = ["a-1", "16400001234", None, {"cid": "b"}, "some prose", "c-3"]
+
+    assert _cut(operation, {"cidlist": items}).fields == {"cidlist": ("a-1", "c-3")}
+    assert _cut(operation, {"cidlist": "a-1"}).fields == {"cidlist": ()}
+    assert _cut(operation, {}).fields == {"cidlist": ()}
+    many = _cut(operation, {"cidlist": [f"n-{number}" for number in range(201)]})
+    assert len(many.fields["cidlist"]) == 200
+
+
 def test_an_excerpt_is_of_bounded_length() -> None:
     operation = _replying({"keep": (), "excerpts": {"text": "x*"}})
 
