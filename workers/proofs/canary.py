@@ -23,6 +23,9 @@ from workers.proofs.traces import find
 
 __all__ = ["MISHAPS", "sweep_operations"]
 
+_PATIENCE_SECONDS = 0.4
+"""Less than the provider hangs."""
+
 MISHAPS: dict[str, Fault | None] = {
     "success": None,
     "4xx": Fault(kind="status", status=403, times=1),
@@ -62,7 +65,7 @@ def _case(lab: Lab, policy: Policy, name: str, mishap: str) -> Iterator[str]:
     attempt = make_attempt(policy, person.held())
     said: list[str] = []
     try:
-        said.append(repr(drive.call(lab.gate(policy), attempt)))
+        said.append(repr(drive.call(lab.gate(policy, patience=_PATIENCE_SECONDS), attempt)))
     except ZjjError as error:
         said += traceback.format_exception(error)
     requests = lab.tap.requests()

@@ -98,7 +98,7 @@ class Lab:
         *,
         url: str | None = None,
         clock: Clock = utc_now,
-        patience: float = 0.4,
+        patience: float = 10.0,
     ) -> Gate:
         """A gate that reaches the sandbox, or ``url``, instead of every recipient.
 

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from integrations.policy import load_policy
 from models.states import State
 from models.tables import jobs
 from tests.models.rows import all_rows
@@ -24,7 +25,7 @@ KNOWN = {
     "kind": "separate",
     "purpose": "verify_identity",
     "granted_at": "2026-03-01T12:00:00Z",
-    "policy_version": "2023-01-01.2",
+    "policy_version": load_policy().version,
     "withdrawn_at": None,
 }
 
