@@ -64,6 +64,10 @@ __all__ = ["WorkerProcess", "run_worker"]
 
 _log = get_logger()
 
+_SOMEBODY_WAITS = "urgent"
+"""The queue of jobs whose end a person or a provider waits for."""
+_YIELDS_TO_THE_DOOR, _YIELDS_TO_ALL = 5, 10
+"""Niceness: on one machine the gateway goes first, and what nobody waits for goes last."""
 _IDLE_MS = 500
 """How long an idle job thread sleeps before it looks whether to stop."""
 _PREFETCH_PER_THREAD = 4
@@ -335,6 +339,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
         The process's exit code.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
+    os.nice(_YIELDS_TO_THE_DOOR if _SOMEBODY_WAITS in queues else _YIELDS_TO_ALL)
     lock_network(settings)
     process = WorkerProcess(settings, queues)
     stopping = threading.Event()

@@ -36,7 +36,7 @@ def try_everything(gateway: Gateway, folder: Path, examples: int) -> None:
     assert f"Tested: {sum(map(len, paths.values()))}\n" in run.stdout
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_what_the_description_says_is_so(gateway: Gateway, tmp_path: Path) -> None:
     try_everything(gateway, tmp_path, examples=5)
 
