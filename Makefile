@@ -83,7 +83,7 @@ venv: .venv/.dev ## install everything into .venv, by hash
 lock: ## resolve pyproject.toml anew into requirements/ (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make lock needs uv on PATH." >&2; exit 1; }
 	@lock() { uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --custom-compile-command "make lock" "$$@"; } \
+	    --no-emit-index-url --no-strip-extras --custom-compile-command "make lock" "$$@"; } \
 	  && echo 'setuptools>=80' | lock - -o requirements/build.txt \
 	  && lock pyproject.toml --group dev -o requirements/dev.txt \
 	  && lock pyproject.toml -c requirements/dev.txt -o requirements/run.txt

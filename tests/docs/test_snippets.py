@@ -111,7 +111,7 @@ def test_the_queries_of_the_runbook_are_understood_by_both_databases(
         for statement in block.text.split(";")
         if statement.strip()
     ]
-    assert len(statements) == 4
+    assert len(statements) == 3
     shop.environment["ZJJ_DATA"], kept = str(tmp_path), shop.environment["ZJJ_DATA"]
     postgres = shop.environment.pop("ZJJ_DATABASE_URL")
     _run(shop, "zjj", "db", "migrate")

@@ -177,6 +177,15 @@ def test_what_time_it_is_is_nobodys_number(unit: int) -> None:
     assert find([Value("phone", PHONE)], f"at 86{PHONE}".encode())
 
 
+def test_a_number_that_is_one_persons_is_not_taken_for_anothers() -> None:
+    mine, alike = Value("phone", "16412345678"), Value("id_number", "999999123456780016")
+    assert [(t.value, t.form) for t in find([mine, alike], b"phone=16412345678")] == [
+        (mine, "plain"),
+        (mine, "digits"),
+    ]
+    assert {t.value for t in find([mine, alike], b"phone=816412345678")} == {mine, alike}
+
+
 @given(st.binary(max_size=60), st.binary(max_size=60), st.sampled_from(sorted(PLANTS)))
 def test_a_value_is_found_wherever_it_stands(before: bytes, after: bytes, plant: str) -> None:
     planted = before + b"\x00" + PLANTS[plant](PHONE) + b"\x00" + after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
@@ -53,7 +54,8 @@ def test_every_pin_has_hashes_and_no_address(lock: Path) -> None:
     assert "://" not in lock.read_text()
     for entry in entries(lock.name):
         assert re.fullmatch(
-            r"[a-z0-9-]+==[^\s;]+( ;[^/@]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", entry.strip()
+            r"[a-z0-9-]+(\[[a-z, ]+\])?==[^\s;]+( ;[^/@]+?)?(\s+--hash=sha256:[0-9a-f]{64})+",
+            entry.strip(),
         ), entry
 
 
@@ -70,4 +72,28 @@ def test_every_dependency_is_pinned_within_its_bounds(lock: Path) -> None:
 def test_developers_run_what_production_runs() -> None:
     developers = pins("dev.txt")
     for name, production in pins("run.txt").items():
-        assert set(map(str, production)) == set(map(str, developers[name]))
+        assert releases(production) == releases(developers[name])
+
+
+def test_an_extra_that_something_locked_asks_for_is_pinned_with_its_extra() -> None:
+    """Else pip looks for the newest release that has the extra, finds no hash, and gives up."""
+    locked = pins("dev.txt")
+    for name in locked:
+        for line in importlib.metadata.requires(name) or [] if is_installed(name) else []:
+            asked = Requirement(line)
+            if asked.marker and not asked.marker.evaluate({"extra": ""}):
+                continue
+            for pin in locked.get(canonicalize_name(asked.name), []):
+                assert asked.extras <= pin.extras, f"{name} asks for {line}: run `make lock`"
+
+
+def releases(found: list[Requirement]) -> set[tuple[str, str]]:
+    return {(str(pin.specifier), str(pin.marker)) for pin in found}
+
+
+def is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

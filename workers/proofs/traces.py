@@ -2,7 +2,8 @@
 
 A value is looked for as it is, percent-encoded, JSON-escaped, in hexadecimal, in base64 (either
 alphabet, each alignment), as MD5, SHA-1, SHA-256 and SHA-512 (hexadecimal and base64), in UTF-16,
-and inside whatever gzip or zlib stream occurs; of numbers also every run of seven digits or more.
+and inside whatever gzip or zlib stream occurs; of numbers also every run of seven digits or more,
+except in a number that is itself another of the values that are looked for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -121,6 +122,7 @@ class Search:
             for run in value.runs:
                 self._by_run[run].append(value)
         self._parts = frozenset(self._by_part)
+        self._whole = {value.text.encode(): value for value in self._values}
 
     def find(self, data: bytes) -> list[Trace]:
         """Every value that occurs in ``data`` in some form."""
@@ -128,7 +130,7 @@ class Search:
         for layer in map(_Layer, unpacked(data)):
             for value in self._candidates(layer):
                 forms = found.setdefault(value, {})
-                for form, count in layer.count(value):
+                for form, count in layer.count(value, self._whole):
                     forms[form] = max(count, forms.get(form, 0))
         return [
             Trace(value, form, count)
@@ -164,7 +166,8 @@ class _Layer:
             for run in _runs(number):
                 self.runs[run].add(number)
 
-    def count(self, value: Value) -> Iterator[tuple[str, int]]:
+    def count(self, value: Value, whole: Mapping[bytes, Value]) -> Iterator[tuple[str, int]]:
+        """How often ``value`` occurs, by form; a number that is another value is only that one."""
         for form, needles in value.forms.items():
             if count := sum(self.lower.count(needle) for needle in needles):
                 yield form, count
@@ -173,6 +176,7 @@ class _Layer:
         if value.short and (count := self._numbers[value.text.encode()]):
             yield "plain", count
         sharing = set[bytes]().union(*(self.runs.get(run, ()) for run in value.runs))
+        sharing = {number for number in sharing if whole.get(number, value) == value}
         if count := sum(self._numbers[number] for number in sharing):
             yield "digits", count
 
