@@ -9,7 +9,6 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from models.consents import RestrictionReason, consents_of, restrictions_of
 from models.people import Forgotten
@@ -17,6 +16,7 @@ from workers.cli.exits import ENDED_BADLY
 from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
 from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
+from workers.cli.tables import make_table
 from workers.consents import Objection
 
 __all__ = ["add_commands", "rows_by_table"]
@@ -68,16 +68,14 @@ def consents(
     if as_json:
         typer.echo(orjson.dumps({"consents": agreed, "restrictions": forbidden}))
         return
-    table = Table()
-    for heading in (
+    table = make_table(
         t("Backend", "后端"),
         t("Name", "编号"),
         t("Kind", "类型"),
         t("For", "目的或原因"),
         t("Since (UTC)", "起（UTC）"),
         t("Until (UTC)", "止（UTC）"),
-    ):
-        table.add_column(heading, overflow="fold")
+    )
     for given in agreed:
         times = (given.granted_at, given.withdrawn_at)
         table.add_row(given.backend, given.ref, given.kind, given.purpose, *map(_time, times))

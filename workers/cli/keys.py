@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine
 
 from models.api_keys import ApiKey, Scope, create_api_key, list_api_keys, revoke_api_key
@@ -18,6 +17,7 @@ from models.errors import NotFound
 from models.keys import generate_key
 from workers.cli.filters import AsJson
 from workers.cli.language import say_in as t
+from workers.cli.tables import make_table
 from workers.settings import load_settings
 
 __all__ = ["app"]
@@ -59,7 +59,7 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(TypeAdapter(list[ApiKey]).dump_json(keys, indent=2).decode())
         return
-    table = Table(
+    table = make_table(
         t("Key", "密钥编号"),
         t("Backend", "后端"),
         t("Scopes", "用途"),

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.table import Table
 
 from models.clock import utc_now
 from models.database import writing
@@ -15,6 +14,7 @@ from models.errors import NotFound
 from models.payments.mismatches import MismatchView, list_mismatches, resolve_mismatch
 from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
+from workers.cli.tables import make_table
 from workers.replays import checked_reason
 
 __all__ = ["app"]
@@ -40,7 +40,7 @@ def mismatches(
     if as_json:
         typer.echo(TypeAdapter(list[MismatchView]).dump_json(found, indent=2).decode())
         return
-    table = Table(
+    table = make_table(
         "Id",
         t("Reason", "原因"),
         t("Channel", "渠道"),

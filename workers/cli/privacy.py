@@ -38,6 +38,7 @@ from workers.cli.exits import ENDED_BADLY
 from workers.cli.language import say_in as t
 from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
 from workers.cli.show_policy import print_policy
+from workers.cli.tables import make_table
 from workers.logs import configure_logs
 from workers.proofs.report import Proof
 from workers.published import open_policy
@@ -351,8 +352,7 @@ def _plain(item: Disclosed) -> dict[str, Any]:
 
 
 def _table(policy: Policy, found: list[Disclosed]) -> Table:
-    table = Table()
-    headings = (
+    table = make_table(
         t("When (Beijing)", "时间（北京）"),
         t("Recipient", "接收方"),
         t("Categories", "信息类别"),
@@ -360,8 +360,6 @@ def _table(policy: Policy, found: list[Disclosed]) -> Table:
         t("Clause", "条款"),
         t("Result", "结果"),
     )
-    for heading in headings:
-        table.add_column(heading)
     for item in found:
         recipient = policy.recipients.get(item.recipient)
         purpose = policy.purposes.get(item.purpose)

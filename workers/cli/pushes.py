@@ -7,11 +7,11 @@ from typing import Any, get_args
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.table import Table
 
 from tasks.push import Notice
 from workers.cli.filters import AsJson
 from workers.cli.language import say_in as t
+from workers.cli.tables import make_table
 from workers.published import open_policy
 from workers.settings import load_settings
 
@@ -34,7 +34,7 @@ def notices(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(TypeAdapter(Any).dump_json(found, indent=2).decode())
         return
-    table = Table(t("Notice", "通知"), t("Wording", "文案"))
+    table = make_table(t("Notice", "通知"), t("Wording", "文案"))
     for name, wording in found.items():
         table.add_row(name, wording)
     Console(highlight=False).print(table)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.table import Table
 
 from models.errors import NotFound
 from models.pauses import Pause
 from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
+from workers.cli.tables import make_table
 from workers.desk import Queues
 
 __all__ = ["app"]
@@ -34,7 +34,7 @@ def list_queues(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(TypeAdapter(Queues).dump_json(found, indent=2).decode())
         return
-    table = Table(t("Name", "名称"), t("Jobs", "任务"), t("State", "状态"))
+    table = make_table(t("Name", "名称"), t("Jobs", "任务"), t("State", "状态"))
     for queue in found.queues:
         said = ", ".join(f"{count} {state}" for state, count in queue.jobs.items())
         table.add_row(queue.queue, said or "-", _paused(queue.paused))

@@ -9,6 +9,7 @@ from models.disclosures import Verdict
 from models.jobs import DisclosureView, JobView
 from models.states import State
 from workers.cli.language import say_in as t
+from workers.cli.tables import make_table
 
 __all__ = ["print_job", "state_name"]
 
@@ -57,15 +58,14 @@ def print_job(console: Console, job: JobView) -> None:
 
 
 def _timeline(job: JobView) -> Table:
-    table = Table(title=t("Timeline", "时间线"), title_justify="left")
-    for heading in (
+    table = make_table(
         t("After", "经过"),
         t("What", "事件"),
         t("Code", "代码"),
         t("Provider's code", "服务商代码"),
         t("Milliseconds", "毫秒"),
-    ):
-        table.add_column(heading)
+        title=t("Timeline", "时间线"),
+    )
     events = [(job.created_at, (t("enqueued", "入队"), job.backend, "", ""))]
     for attempt in job.attempts:
         number = t(f"attempt {attempt.number}", f"第 {attempt.number} 次")

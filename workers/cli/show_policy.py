@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 
-from integrations.policy import Operation, Policy
+from integrations.policy import Operation, OutboundField, Policy
 from workers.cli.language import say_in as t
+from workers.cli.tables import record
 
 __all__ = ["print_policy"]
 
@@ -26,64 +26,67 @@ def print_policy(console: Console, policy: Policy) -> None:
 
 
 def _recipients(console: Console, policy: Policy) -> None:
-    table = Table(title=t("Recipients", "接收方"), title_justify="left")
-    for heading in (
-        t("Key", "编号"),
-        t("Company", "公司"),
-        t("Role", "角色"),
-        t("Named in the policy as", "政策中的名称"),
-        t("Hosts", "主机"),
-    ):
-        table.add_column(heading)
+    console.print(f"\n[bold]{t('Recipients', '接收方')}[/]")
     for key, recipient in policy.recipients.items():
-        table.add_row(
-            key,
-            f"{recipient.company} {recipient.product}",
-            recipient.role,
-            recipient.named_as or f"[yellow]{t('not named', '未写明')}[/]",
-            "\n".join(recipient.hosts) or t("none: nothing is sent", "无：不发送"),
+        unnamed = f"[yellow]{t('not named', '未写明')}[/]"
+        hosts = "\n".join(recipient.hosts) or (
+            t("named at deployment", "部署时配置")
+            if any(each.recipient == key for each in policy.operations.values())
+            else t("none: nothing is sent", "无：不发送")
         )
-    console.print(table)
+        rows = (
+            (t("company", "公司"), f"{recipient.company} {recipient.product}"),
+            (t("role", "角色"), recipient.role),
+            (t("named in the policy as", "政策中的名称"), recipient.named_as or unnamed),
+            (t("hosts", "主机"), hosts),
+        )
+        console.print(record(f"[cyan]{key}[/]", rows))
 
 
 def _purposes(console: Console, policy: Policy) -> None:
-    table = Table(title=t("Purposes", "用途"), title_justify="left")
-    for heading in (
-        t("Key", "编号"),
-        t("Purpose", "用途"),
-        t("Clauses", "条款"),
-        t("Basis", "依据"),
-        t("Consent", "同意"),
-    ):
-        table.add_column(heading)
+    console.print(f"\n[bold]{t('Purposes', '用途')}[/]")
     for key, purpose in policy.purposes.items():
-        basis = purpose.basis
-        table.add_row(key, purpose.title, ", ".join(purpose.clauses), basis.law, basis.consent)
-    console.print(table)
+        rows = (
+            (t("clauses", "条款"), ", ".join(purpose.clauses)),
+            (t("basis", "依据"), purpose.basis.law),
+            (t("consent", "同意"), purpose.basis.consent),
+        )
+        console.print(record(f"[cyan]{key}[/] {purpose.title}", rows))
 
 
 def _operation(console: Console, policy: Policy, operation: Operation) -> None:
     recipient = policy.recipients[operation.recipient]
     purpose = policy.purposes[operation.purpose]
-    console.print(f"[cyan]{operation.name}[/] {operation.title}")
-    lines = Table.grid(padding=(0, 2))
     host = operation.host or t("named at deployment", "部署时配置")
-    lines.add_row(t("to", "接收方"), f"{recipient.company} {recipient.product}, {host}")
-    lines.add_row(t("for", "目的"), f"{purpose.title} ({', '.join(purpose.clauses)})")
-    for name, field in operation.fields.items():
-        if field.category:
-            limits = t(f"at most {field.max} characters", f"最多 {field.max} 个字符")
-            lines.add_row(
-                t("personal", "个人信息"),
-                f"{name}: {field.title} ({field.category}, {field.transform}, {limits})",
-            )
+    personal = {
+        name: field
+        for name, field in operation.fields.items()
+        if field.category and not field.impersonal
+    }
     others = (
-        f"{name}: {field.title}" for name, field in operation.fields.items() if not field.category
+        f"{name}: {field.title}" for name, field in operation.fields.items() if name not in personal
     )
-    lines.add_row(t("other fields", "其他字段"), ", ".join(others) or "-")
-    kept = ", ".join((*operation.reply.keep, *operation.reply.excerpts)) or "-"
-    lines.add_row(t("kept of the reply", "保留的回复"), kept)
-    console.print(Padding(lines, (0, 0, 0, 2)))
+    rows = [
+        (t("to", "接收方"), f"{recipient.company} {recipient.product}, {host}"),
+        (t("for", "目的"), f"{purpose.title} ({', '.join(purpose.clauses)})"),
+        *(
+            (
+                t("personal", "个人信息"),
+                f"{name}: {field.title} ({field.category}, {field.transform}, {_longest(field)})",
+            )
+            for name, field in personal.items()
+        ),
+        (t("other fields", "其他字段"), ", ".join(others) or "-"),
+        (
+            t("kept of the reply", "保留的回复"),
+            ", ".join((*operation.reply.keep, *operation.reply.excerpts)) or "-",
+        ),
+    ]
+    console.print(record(f"[cyan]{operation.name}[/] {operation.title}", rows))
+
+
+def _longest(field: OutboundField) -> str:
+    return t(f"at most {field.max} characters", f"最多 {field.max} 个字符")
 
 
 def _denials(console: Console, policy: Policy) -> None:

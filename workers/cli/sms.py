@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.table import Table
 
 from integrations.aliyun.wordings import load_wordings
 from models.clock import utc_now
@@ -16,6 +15,7 @@ from models.deliveries import DeliveryFigures, delivery_figures
 from tasks.sms_code import Scene
 from workers.cli.filters import AsJson, opened
 from workers.cli.language import say_in as t
+from workers.cli.tables import make_table
 from workers.published import open_policy
 from workers.settings import load_settings
 
@@ -41,7 +41,7 @@ def deliveries(
     if as_json:
         typer.echo(TypeAdapter(list[DeliveryFigures]).dump_json(figures, indent=2).decode())
         return
-    table = Table(
+    table = make_table(
         t("Road", "通道"),
         t("Scene", "场景"),
         t("Accepted", "已受理"),
@@ -76,7 +76,7 @@ def wordings(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(TypeAdapter(Any).dump_json(found, indent=2).decode())
         return
-    table = Table(t("Road", "通道"), t("Scene", "场景"), t("Wording", "文案"))
+    table = make_table(t("Road", "通道"), t("Scene", "场景"), t("Wording", "文案"))
     for road, texts in found.items():
         for scene, text in texts.items():
             table.add_row(road, scene, text.wording)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection
 
 from models.api_keys import checked_backend
@@ -28,6 +27,7 @@ from models.webhooks import (
 from tasks.webhook import Webhook
 from workers.cli.filters import AsJson, Reason, actor, opened
 from workers.cli.language import say_in as t
+from workers.cli.tables import make_table
 from workers.endpoints import EVENTS
 from workers.outlet import open_own_hosts
 from workers.replays import checked_reason
@@ -99,7 +99,7 @@ def list_all(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(TypeAdapter(list[Endpoint]).dump_json(endpoints, indent=2).decode())
         return
-    table = Table(
+    table = make_table(
         t("Id", "编号"),
         t("Backend", "后端"),
         "URL",
