@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from zjj._conversation import Conversation, Request, exchange, invalid, reader
 from zjj._errors import ConflictError, NotFoundError, ZjjError
+from zjj._run import AsyncRun, Run
 
 __all__ = [
     "Acknowledgement",
@@ -80,18 +81,10 @@ class Acknowledgement:
     body: bytes
 
 
-class _Run(Protocol):
-    def __call__(self, conversation: Conversation[T]) -> T: ...
-
-
-class _AsyncRun(Protocol):
-    async def __call__(self, conversation: Conversation[T]) -> T: ...
-
-
 class Payments:
     """``client.payments``."""
 
-    def __init__(self, run: _Run, attempts: int) -> None:
+    def __init__(self, run: Run, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -154,7 +147,7 @@ class Payments:
 class Refunds:
     """``client.refunds``."""
 
-    def __init__(self, run: _Run, attempts: int) -> None:
+    def __init__(self, run: Run, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -214,7 +207,7 @@ class Refunds:
 class AsyncPayments:
     """``client.payments`` of :class:`zjj.AsyncClient`; see :class:`Payments`."""
 
-    def __init__(self, run: _AsyncRun, attempts: int) -> None:
+    def __init__(self, run: AsyncRun, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -240,7 +233,7 @@ class AsyncPayments:
 class AsyncRefunds:
     """``client.refunds`` of :class:`zjj.AsyncClient`; see :class:`Refunds`."""
 
-    def __init__(self, run: _AsyncRun, attempts: int) -> None:
+    def __init__(self, run: AsyncRun, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 

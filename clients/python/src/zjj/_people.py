@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 from zjj._conversation import Conversation, Request, exchange, reader, verify_face
 from zjj._jobs import Job
+from zjj._run import AsyncRun, Run
 
 __all__ = [
     "AsyncFaceVerifications",
@@ -17,16 +17,6 @@ __all__ = [
     "Masked",
     "Masks",
 ]
-
-T = TypeVar("T")
-
-
-class _Run(Protocol):
-    def __call__(self, conversation: Conversation[T]) -> T: ...
-
-
-class _AsyncRun(Protocol):
-    async def __call__(self, conversation: Conversation[T]) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +31,7 @@ class Masked:
 class Masks:
     """``client.masks``."""
 
-    def __init__(self, run: _Run, attempts: int) -> None:
+    def __init__(self, run: Run, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -61,7 +51,7 @@ class Masks:
 class FaceVerifications:
     """``client.face_verifications``; the gateway knows them only where its policy permits them."""
 
-    def __init__(self, run: _Run, attempts: int) -> None:
+    def __init__(self, run: Run, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -113,7 +103,7 @@ class FaceVerifications:
 class AsyncMasks:
     """``client.masks``."""
 
-    def __init__(self, run: _AsyncRun, attempts: int) -> None:
+    def __init__(self, run: AsyncRun, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
@@ -127,7 +117,7 @@ class AsyncMasks:
 class AsyncFaceVerifications:
     """``client.face_verifications``."""
 
-    def __init__(self, run: _AsyncRun, attempts: int) -> None:
+    def __init__(self, run: AsyncRun, attempts: int) -> None:
         self._run = run
         self._attempts = attempts
 
