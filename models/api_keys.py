@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, Engine, insert, select, update
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.clock import Clock, utc_now
-from models.errors import DatabaseUnavailable, InvalidValue
+from models.database import answering
+from models.errors import InvalidValue
 from models.identifiers import new_id
 from models.tables import api_keys
 
@@ -150,13 +149,8 @@ class ApiKeys:
 
     def _look_up(self, digest: str) -> ApiKey | None:
         query = select(*_SHOWN).where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
-        try:
-            with self._engine.connect() as connection:
-                row = connection.execute(query).mappings().one_or_none()
-        except (DBAPIError, PoolTimeout) as error:
-            raise DatabaseUnavailable(
-                f"the database does not answer ({type(error).__name__})"
-            ) from None
+        with answering(), self._engine.connect() as connection:
+            row = connection.execute(query).mappings().one_or_none()
         return None if row is None else ApiKey(**{**row, "scopes": _scopes(row["scopes"])})
 
 

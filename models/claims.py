@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.batches import among, insert_into, picked_once
 from models.group_commit import Transaction, may_be_lost
 from models.pauses import Scope, in_force
 from models.states import CLAIMABLE, Event, State, next_state
-from models.tables import disclosures, jobs, pauses, waiting, workers
+from models.tables import jobs, pauses, waiting, workers
 
-__all__ = ["Claim", "ClaimRequest", "Worker", "beat", "lost_claims", "sign_off", "write_claims"]
+__all__ = ["Claim", "ClaimRequest", "Worker", "beat", "sign_off", "write_claims"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,25 +250,3 @@ def sign_off(connection: Connection, worker_id: str, *, now: dt.datetime) -> Non
         .where(workers.c.id == worker_id, workers.c.stopped_at.is_(None))
         .values(stopped_at=now)
     )
-
-
-def lost_claims(
-    connection: Connection, worker_id: str, held: Collection[str], *, before: dt.datetime
-) -> list[tuple[str, int]]:
-    """Claims that stand under a worker's name but never reached it, as (job id, fence).
-
-    That happens when the connection dies while a claim is being committed. A claim on whose behalf
-    the gate was asked did reach it, so it is none of them.
-    """
-    disclosed = exists().where(
-        disclosures.c.job_id == jobs.c.id, disclosures.c.fence == jobs.c.fence
-    )
-    rows = connection.execute(
-        select(jobs.c.id, jobs.c.fence).where(
-            jobs.c.state == State.RUNNING,
-            jobs.c.claimed_by == worker_id,
-            jobs.c.claimed_at < before,
-            ~disclosed,
-        )
-    )
-    return [(row.id, row.fence) for row in rows if row.id not in held]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.errors import ConfigurationError, DatabaseUnavailable
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 __all__ = [
+    "NO_ANSWER",
     "VERSION_TABLE",
     "WRITES",
     "answering",
@@ -35,6 +37,9 @@ VERSION_TABLE = "zjj_schema"
 
 WRITES = {"zjj_writes": True}
 """Execution options of a connection that will write: SQLite then locks at BEGIN, not midway."""
+
+NO_ANSWER = (DBAPIError, PoolTimeout)
+"""What SQLAlchemy raises when the database does not answer; the second, when others wait for it."""
 
 _BUSY_SECONDS = 5
 _LOOK_SECONDS = 0.0003
@@ -160,9 +165,10 @@ def answering() -> Iterator[None]:
     """
     try:
         yield
-    except DBAPIError as error:
+    except NO_ANSWER as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
         raise DatabaseUnavailable(
-            f"the database does not answer ({type(error.orig).__name__})"
+            f"the database does not answer ({type(cause).__name__})"
         ) from None
 
 

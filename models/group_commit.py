@@ -19,15 +19,29 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.commit_log import CommitLog, open_log
 from models.database import WRITES, plan_by_key, writing_on
 from models.errors import DatabaseUnavailable, ZjjError
 
-__all__ = ["IN_DOUBT", "GroupCommit", "Transaction", "Write", "WriteApart", "may_be_lost"]
+__all__ = [
+    "CLOSED",
+    "IN_DOUBT",
+    "REFUSED",
+    "GroupCommit",
+    "Transaction",
+    "Write",
+    "WriteApart",
+    "may_be_lost",
+]
 
 IN_DOUBT = "database.in_doubt"
 """Code of a failure after which the write may stand all the same: its COMMIT was cut off."""
+REFUSED = "database.refused"
+"""Code of a failure that is the write's own: it will be refused again."""
+CLOSED = "database.closed"
+"""Code of a failure of a process that is about to end."""
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -153,7 +167,7 @@ class GroupCommit:
         future: Future[R] = Future()
         with self._closing:
             if self._closed:
-                raise DatabaseUnavailable("this process no longer writes")
+                raise DatabaseUnavailable("this process no longer writes", code=CLOSED)
             patience = _PATIENCE_SECONDS if patient else self._patience
             self._queue.put(_Entry(write, item, future, seen, patience))
         return future
@@ -252,6 +266,8 @@ class GroupCommit:
                         f"the database did not take the write ({type(error.orig).__name__})",
                         code=IN_DOUBT if in_doubt else None,
                     )
+                elif isinstance(error, PoolTimeout):
+                    failure = DatabaseUnavailable("others wait for the database already")
                 else:
                     failure = error
                 if in_doubt:
@@ -339,6 +355,6 @@ def _without_parameters(error: Exception) -> Exception:
     """A database error keeps its driver's class but loses the text, which may quote values."""
     if isinstance(error, StatementError):
         return DatabaseUnavailable(
-            f"the database refused the write ({type(error.orig).__name__})", code="database.refused"
+            f"the database refused the write ({type(error.orig).__name__})", code=REFUSED
         )
     return error

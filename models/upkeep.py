@@ -28,6 +28,7 @@ __all__ = [
     "find_orphans",
     "forget_dispatch",
     "list_workers",
+    "lost_claims",
     "promote_due",
     "prune_jobs",
     "prune_workers",
@@ -37,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """A running job whose worker is gone."""
+    """A running job that nobody works on."""
 
     job_id: str
     fence: int
@@ -160,6 +161,30 @@ def find_orphans(
     connection: Connection, live_workers: Collection[str], *, limit: int = 200
 ) -> list[Orphan]:
     """Running jobs that no live worker holds."""
+    return _orphans(connection, jobs.c.claimed_by.not_in(live_workers), limit=limit)
+
+
+def lost_claims(
+    connection: Connection,
+    worker_id: str,
+    held: Collection[str],
+    *,
+    before: dt.datetime,
+    limit: int = 200,
+) -> list[Orphan]:
+    """Claims that stand under a worker's name though it works on them no more, or never did.
+
+    The connection died while the claim was being committed, or the outcome could not be stored.
+
+    Args:
+        held: Ids of the jobs that it works on, taken before this is asked.
+        before: Only claims of before this instant; a younger one may be on its way.
+    """
+    lost = and_(jobs.c.claimed_by == worker_id, jobs.c.claimed_at < before, jobs.c.id.not_in(held))
+    return _orphans(connection, lost, limit=limit)
+
+
+def _orphans(connection: Connection, whose: ColumnElement[bool], *, limit: int) -> list[Orphan]:
     rows = connection.execute(
         select(
             jobs.c.id,
@@ -169,7 +194,7 @@ def find_orphans(
             jobs.c.claimed_by,
             jobs.c.claimed_at,
         )
-        .where(jobs.c.state == State.RUNNING, jobs.c.claimed_by.not_in(live_workers))
+        .where(jobs.c.state == State.RUNNING, whose)
         .order_by(jobs.c.claimed_at)
         .limit(limit)
     ).all()

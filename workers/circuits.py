@@ -13,12 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from integrations.policy import Policy
 from models.circuits import Circuit, CircuitNote, Turn, list_circuits, take_probe, write_notes
 from models.clock import Clock, utc_now
-from models.database import writing
+from models.database import NO_ANSWER, writing
 from models.disclosures import DisclosureResult, SendResult
 from models.errors import DatabaseUnavailable, WaitError
 from models.group_commit import GroupCommit
@@ -151,7 +150,7 @@ class Circuits:
             try:
                 with writing(self._engine) as connection:
                     first = pause(connection, wanted)
-            except DBAPIError as error:
+            except NO_ANSWER as error:
                 _log.warning("recipient.not_paused", error=type(error).__name__)
                 continue
             self._look_again_soon()
@@ -167,7 +166,7 @@ class Circuits:
         try:
             with writing(self._engine) as connection:
                 taken = take_probe(connection, recipient, now=self._clock())
-        except DBAPIError:
+        except NO_ANSWER:
             return False
         if taken:
             _log.info("circuit.probing", recipient=recipient)
@@ -186,7 +185,7 @@ class Circuits:
             with self._engine.connect() as connection:
                 pauses = list_pauses(connection, now=self._clock())
                 circuits = list_circuits(connection)
-        except DBAPIError:
+        except NO_ANSWER:
             # Without the database nothing is disclosed anyway.
             return
         self._pauses = {each.name: each for each in pauses if each.scope is Scope.RECIPIENT}

@@ -16,9 +16,10 @@ import structlog
 from models.attempts import Attempt
 from models.claims import Claim, ClaimRequest, write_claims
 from models.clock import Clock, utc_now
+from models.database import NO_ANSWER
 from models.disclosures import SendResult
 from models.errors import DatabaseUnavailable, SealBroken, ZjjError
-from models.group_commit import GroupCommit
+from models.group_commit import CLOSED, REFUSED, GroupCommit
 from models.jobs import NewJob
 from models.ledger import LedgerWriter
 from models.sealing import Sealer, seal_identity
@@ -45,7 +46,6 @@ _MOST_DECISIONS = 10
 """Times that a job is decided anew because its change came too late."""
 _WAIT_SECONDS = 1.0
 _NEWER_VERSION_SECONDS = 30.0
-_SETTLE_SECONDS = 120.0
 _SETTLE_PAUSE_SECONDS = 0.25
 
 
@@ -158,11 +158,7 @@ class Execution:
         except ZjjError as error:
             return outcome_of(error), task
         except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the job
-            _log.error("task.fault", exc_info=error)
-            outcome = outcome_of(error)
-            if any(result.result is not SendResult.UNSENT for result in attempt.results):
-                outcome = Outcome(event=Event.LOSE, code=outcome.code)
-            return outcome, task
+            return _unforeseen(error, attempt), task
 
     def _open(self, claim: Claim) -> dict[str, object]:
         if claim.sealed is None or claim.bucket is None:
@@ -210,20 +206,19 @@ class Execution:
         )
 
     def _settle(self, settlement: Settlement, claim: Claim, outcome: Outcome) -> None:
-        """Store the outcome; while the database is away, hold on to it.
+        """Store the outcome; while the database is away, hold on to it, however long that is.
 
         Raises:
             StaleChange: What the job decided upon has changed; nothing was stored.
         """
-        deadline = time.monotonic() + _SETTLE_SECONDS
         counted: bool | None = None
         while counted is None:
             try:
                 settlement = replace(settlement, new_jobs=self._following(claim, outcome))
                 counted = bool(self._commits.run(self._ledger.write_settlements, settlement))
             except DatabaseUnavailable as error:
-                if time.monotonic() > deadline:
-                    # The rescuer will find the claim and call the outcome unknown.
+                if error.code in {REFUSED, CLOSED}:
+                    # The heartbeat, or a rescuer, will find the claim and call it unknown.
                     _log.error("settle.lost", event_name=settlement.event, code=error.code)
                     return
                 time.sleep(_SETTLE_PAUSE_SECONDS)
@@ -254,6 +249,18 @@ class Execution:
                 self._active[job_id] -= 1
                 if not self._active[job_id]:
                     del self._active[job_id]
+
+
+def _unforeseen(error: Exception, attempt: Attempt) -> Outcome:
+    """What an error that no handler speaks of means: the database's silence, or a fault of ours."""
+    if isinstance(error, NO_ANSWER):
+        outcome = outcome_of(DatabaseUnavailable("the database does not answer"))
+    else:
+        _log.error("task.fault", exc_info=error)
+        outcome = outcome_of(error)
+    if any(result.result is not SendResult.UNSENT for result in attempt.results):
+        return Outcome(event=Event.LOSE, code=outcome.code)
+    return outcome
 
 
 def _attempt_of(claim: Claim, worker_id: str) -> Attempt:

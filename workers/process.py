@@ -17,20 +17,16 @@ import redis
 from dramatiq import Worker as DramatiqWorker
 from dramatiq import actor
 from dramatiq.errors import ConnectionClosed
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
-from models.claims import Worker, beat, lost_claims, sign_off
+from models.claims import Worker, beat, sign_off
 from models.clock import utc_now
-from models.database import open_database, writing
+from models.database import NO_ANSWER, open_database, writing
 from models.errors import DatabaseUnavailable
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
 from models.ledger import LedgerWriter, SqlLedger
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
-from models.settlement import Settlement
-from models.states import Event
 from tasks.preparation import Preparation
 from workers.broker import JobBroker
 from workers.circuits import Circuits
@@ -41,6 +37,7 @@ from workers.logs import get_logger
 from workers.maintenance import (
     Alarms,
     Expirer,
+    Heartbeat,
     Herald,
     Inquirer,
     Pruner,
@@ -78,60 +75,6 @@ _PATIENCE_SECONDS = 0.005
 """Where nobody waits for a code, writes wait for company and leave the database to who does."""
 _SWITCH_SECONDS = 0.0005
 """A job passes through half a dozen threads, each of which may find another one computing."""
-
-
-class Heartbeat:
-    """Shows that the worker lives, and gives back claims that never reached it."""
-
-    name = "heartbeat"
-    interval = 2.0
-
-    def __init__(
-        self,
-        worker: Worker,
-        engine: Engine,
-        commits: GroupCommit,
-        ledger: LedgerWriter,
-        execution: Execution,
-    ) -> None:
-        self._worker = worker
-        self._engine = engine
-        self._commits = commits
-        self._ledger = ledger
-        self._execution = execution
-        self._last = utc_now()
-
-    def round(self) -> int:
-        """Beat once; returns how many stray claims were given back."""
-        began = utc_now()
-        with writing(self._engine) as connection:
-            beat(connection, self._worker, now=began)
-        with self._engine.connect() as connection:
-            strays = lost_claims(
-                connection, self._worker.id, self._execution.active, before=self._last
-            )
-        for job_id, fence in strays:
-            self._give_back(job_id, fence)
-        self._last = began
-        return len(strays)
-
-    def _give_back(self, job_id: str, fence: int) -> None:
-        now = utc_now()
-        self._commits.run(
-            self._ledger.write_settlements,
-            Settlement(
-                job_id=job_id,
-                fence=fence,
-                number=0,
-                worker_id=self._worker.id,
-                event=Event.WAIT,
-                started_at=now,
-                at=now,
-                milliseconds=0.0,
-                code="claim.stray",
-                run_at=now,
-            ),
-        )
 
 
 class WorkerProcess:
@@ -178,7 +121,13 @@ class WorkerProcess:
             announcer=announcer,
             ring=self._dispatcher.ring,
         )
-        heartbeat = Heartbeat(self._me, self._engine, self._commits, self._ledger, self._execution)
+        heartbeat = Heartbeat(
+            self._me,
+            self._engine,
+            self._commits,
+            self._ledger,
+            lambda: self._execution.active,
+        )
         self._heartbeat = Rounds([heartbeat])
         self._maintenance = Rounds(
             [
@@ -324,7 +273,7 @@ class WorkerProcess:
         try:
             with writing(self._engine) as connection:
                 sign_off(connection, self._me.id, now=utc_now())
-        except DBAPIError as error:
+        except NO_ANSWER as error:
             _log.warning("worker.not_signed_off", error=type(error).__name__)
 
 
@@ -356,7 +305,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
         try:
             process.start()
             break
-        except (DBAPIError, DatabaseUnavailable) as error:
+        except (*NO_ANSWER, DatabaseUnavailable) as error:
             _log.warning("worker.waiting", error=type(error).__name__)
             stopping.wait(1.0)
     else:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from models.attempts import Attempt
 from models.clock import Clock, utc_now
 from models.codes import OURS, hand_over
+from models.database import answering
 from models.deliveries import ASKING_ENDS, NewDelivery, delivery_identity, write_deliveries
-from models.errors import ConfigurationError, ZjjError
+from models.errors import ConfigurationError, DatabaseUnavailable, ZjjError
 from models.group_commit import GroupCommit, Transaction
 from models.sealing import Sealer, bucket_of
 from tasks.outcomes import Outcome, outcome_of
@@ -90,10 +91,18 @@ class Roads:
 
     def _remember(self, task: Task, road: Road, attempt: Attempt, outcome: Outcome) -> None:
         """Begin to follow an accepted text; nothing waits for it, and the job stands without."""
+        try:
+            with answering():
+                delivery = self._delivery(task, road, attempt, outcome)
+            self._commits.submit(write_deliveries, delivery, patient=True)
+        except DatabaseUnavailable as error:
+            _log.warning("delivery.not_followed", code=error.code)
+
+    def _delivery(self, task: Task, road: Road, attempt: Attempt, outcome: Outcome) -> NewDelivery:
         now = self._clock()
         asks = not set(task.asks_about).isdisjoint(road.operations)
         bucket = bucket_of(now + ASKING_ENDS) if asks else None
-        delivery = NewDelivery(
+        return NewDelivery(
             reference=attempt.reference,
             job_id=attempt.job_id,
             backend=attempt.backend,
@@ -112,7 +121,6 @@ class Roads:
             bucket=bucket,
             ask_at=now + _FIRST_QUESTION if asks else None,
         )
-        self._commits.submit(write_deliveries, delivery, patient=True)
 
 
 @dataclass(frozen=True, slots=True)

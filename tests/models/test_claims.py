@@ -16,7 +16,6 @@ from models.claims import (
     Worker,
     beat,
     expire,
-    lost_claims,
     sign_off,
     write_claims,
 )
@@ -28,7 +27,6 @@ from models.tables import jobs, workers
 from tests.models.rows import (
     NOW,
     SECOND,
-    a_disclosure,
     a_job,
     a_settlement,
     all_rows,
@@ -248,16 +246,3 @@ def test_signing_off_keeps_the_first_moment(engine: Engine) -> None:
         sign_off(connection, ANNA, now=NOW)
         sign_off(connection, ANNA, now=NOW + SECOND)
     assert all_rows(engine, workers)[0].stopped_at == NOW
-
-
-def test_claims_that_never_reached_their_worker_are_found(
-    engine: Engine, ledger: LedgerWriter
-) -> None:
-    held, lost, theirs, disclosed = (claim_new(engine) for _ in range(4))
-    change_job(engine, theirs.job_id, claimed_by=BERT)
-    write(engine, ledger.write_disclosures, a_disclosure(disclosed))
-    (fresh,) = store(engine, a_job())
-    claim(engine, fresh, at=NOW + SECOND)
-    with engine.connect() as connection:
-        found = lost_claims(connection, ANNA, {held.job_id}, before=NOW + SECOND)
-    assert found == [(lost.job_id, lost.fence)]

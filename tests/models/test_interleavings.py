@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine
 
-from models.claims import Claim, ClaimRequest, expire, lost_claims, write_claims
+from models.claims import Claim, ClaimRequest, expire, write_claims
 from models.database import writing
 from models.disclosures import Disclosure, DisclosureResult, SendResult
 from models.errors import ClaimLost
@@ -37,7 +37,7 @@ from models.replays import Replay, candidates, open_replay, put_back
 from models.settlement import Settlement
 from models.states import SETTLED, TRANSITIONS, Event, State
 from models.tables import disclosures, jobs, metadata
-from models.upkeep import find_orphans, promote_due
+from models.upkeep import find_orphans, lost_claims, promote_due
 from tests.models.rows import (
     KEY,
     NOW,
@@ -313,22 +313,22 @@ class Interleavings(RuleBasedStateMachine):
             self.write(self.ledgers[rescuer].write_settlements, *settlements)
 
     @rule(worker_id=WORKERS)
-    def give_back_stray_claims(self, worker_id: str) -> None:
+    def settle_stray_claims(self, worker_id: str) -> None:
         mine = {a.claimed.job_id for a in self.working if a.worker_id == worker_id}
         with self.engine.connect() as connection:
             strays = lost_claims(connection, worker_id, mine, before=self.now)
-        self.because = {Event.WAIT}
-        for job_id, fence in strays:
+        self.because = {Event.WAIT, Event.LOSE}
+        for stray in strays:
             settlement = Settlement(
-                job_id=job_id,
-                fence=fence,
-                number=0,
+                job_id=stray.job_id,
+                fence=stray.fence,
+                number=stray.attempt,
                 worker_id=worker_id,
-                event=Event.WAIT,
-                started_at=self.now,
+                event=Event.LOSE if stray.open_disclosures else Event.WAIT,
+                started_at=stray.claimed_at,
                 at=self.now,
                 milliseconds=0,
-                run_at=self.now,
+                run_at=None if stray.open_disclosures else self.now,
             )
             self.write(self.ledgers[worker_id].write_settlements, settlement)
 

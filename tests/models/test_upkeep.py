@@ -26,6 +26,7 @@ from models.upkeep import (
     find_orphans,
     forget_dispatch,
     list_workers,
+    lost_claims,
     promote_due,
     prune_jobs,
     prune_workers,
@@ -41,6 +42,7 @@ from tests.models.rows import (
     a_settlement,
     all_rows,
     change_job,
+    claim,
     claim_new,
     job_row,
     state_of,
@@ -238,6 +240,23 @@ def test_orphans_come_in_batches_longest_held_first(engine: Engine) -> None:
     with engine.connect() as connection:
         found = find_orphans(connection, set(), limit=2)
     assert [orphan.job_id for orphan in found] == [claims[2].job_id, claims[1].job_id]
+
+
+def test_claims_that_nobody_works_on_are_found_under_their_workers_name(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    held, lost, theirs, disclosed = (claim_new(engine, ANNA) for _ in range(4))
+    change_job(engine, theirs.job_id, claimed_by=BERT)
+    left = a_disclosure(disclosed)
+    write(engine, ledger.write_disclosures, left)
+    (fresh,) = store(engine, a_job())
+    claim(engine, fresh, ANNA, at=NOW + SECOND)
+    with engine.connect() as connection:
+        found = lost_claims(connection, ANNA, {held.job_id}, before=NOW + SECOND)
+    assert {(o.job_id, o.fence, o.open_disclosures) for o in found} == {
+        (lost.job_id, 1, ()),
+        (disclosed.job_id, 1, (left.id,)),
+    }
 
 
 # Workers.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -14,18 +17,18 @@ from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.claims import ClaimRequest, write_claims
-from models.clock import utc_now
-from models.database import writing
+from models.clock import Clock, utc_now
+from models.database import migrate, open_database, writing
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
 from models.jobs import JobView, find_job
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.pii import Phone, VerificationCode
-from models.sealing import Sealer
+from models.sealing import Sealer, seal_identity
 from models.states import State
 from models.tables import jobs
 from tasks import SmsCode
-from tests.workers.rows import KEYS, PSEUDONYM_KEY, store_job
+from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
 from workers.circuits import Circuits
 from workers.execution import Execution
 from workers.outlet import open_outlet
@@ -44,22 +47,35 @@ def sandbox(server: SandboxServer) -> SandboxServer:
     return server
 
 
-@pytest.fixture
-def execution(engine: Engine, sandbox: SandboxServer, tmp_path: Any) -> Iterator[Execution]:
+@contextmanager
+def _working(
+    engine: Engine,
+    sandbox: SandboxServer,
+    folder: Path,
+    sealer: Sealer,
+    clock: Clock = utc_now,
+) -> Iterator[Execution]:
     ledger = LedgerWriter(PSEUDONYM_KEY)
     commits = GroupCommit(engine)
-    settings = Settings(data=tmp_path, sandbox_url=sandbox.url)
+    settings = Settings(data=folder, sandbox_url=sandbox.url)
     integrations = open_outlet(settings, SqlLedger(commits, ledger), engine)
     yield Execution(
         worker_id=new_id(),
         commits=commits,
         ledger=ledger,
-        sealer=Sealer(engine, KEYS),
+        sealer=sealer,
         context=integrations,
         circuits=Circuits(engine, commits, integrations.gate.policy),
+        clock=clock,
     )
     integrations.close()
     commits.close()
+
+
+@pytest.fixture
+def execution(engine: Engine, sandbox: SandboxServer, tmp_path: Path) -> Iterator[Execution]:
+    with _working(engine, sandbox, tmp_path, Sealer(engine, KEYS)) as execution:
+        yield execution
 
 
 def _look(engine: Engine, job_id: str) -> JobView:
@@ -169,7 +185,7 @@ def test_a_limit_that_outlives_the_code_expires_the_job(
 
 @pytest.mark.parametrize("mishap", ["nobody listens", "the TLS handshake fails"])
 def test_an_unreachable_provider_is_tried_again_because_nothing_left(
-    engine: Engine, sandbox: SandboxServer, tmp_path: Any, mishap: str
+    engine: Engine, sandbox: SandboxServer, tmp_path: Path, mishap: str
 ) -> None:
     # The sandbox speaks no TLS.
     url = (
@@ -265,3 +281,57 @@ def test_a_worker_that_lost_its_claim_sends_nothing(
     execution.run(job_id)
     assert sandbox.sandbox.journal.count(job_id) == 0
     assert execution.active == frozenset()
+
+
+def test_an_outcome_outlasts_an_outage_of_the_database(
+    sqlite_url: str, sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.database._BUSY_SECONDS", 0)
+    engine = open_database(sqlite_url)
+    migrate(engine)
+    with _working(engine, sandbox, tmp_path, Sealer(engine, KEYS)) as execution:
+        sandbox.sandbox.faults.add(Fault(kind="hang", seconds=0.5, times=1))
+        job_id = store_job(engine)
+        thread = threading.Thread(target=execution.run, args=(job_id,))
+        thread.start()
+        while not sandbox.sandbox.journal.count(job_id):
+            time.sleep(0.01)
+        with writing(engine):  # nobody else can
+            thread.join(2)
+            assert execution.active == {job_id}, "it has been turned away again and again"
+        thread.join()
+    assert _look(engine, job_id).state is State.SUCCEEDED
+    engine.dispose()
+
+
+def test_a_database_that_is_away_as_a_seal_is_opened_fails_no_job(
+    engine: Engine, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    nowhere = Sealer(open_database("postgresql://nobody@127.0.0.1:1/none"), KEYS)
+    job_id = store_job(engine)
+    with _working(engine, sandbox, tmp_path, nowhere) as execution:
+        execution.run(job_id)
+    view = _look(engine, job_id)
+    assert (view.state, view.reason) == (State.RETRYING, "database.unavailable")
+    assert sandbox.sandbox.journal.count(job_id) == 0
+
+
+def test_an_accepted_text_that_cannot_be_followed_is_accepted_all_the_same(
+    engine: Engine, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    sealer = Sealer(engine, KEYS)
+    job_id = store_job(engine, expires_at=None)
+    row = read_job(engine, job_id)
+    sealer.open(
+        row.sealed,
+        identity=seal_identity(row.id, row.kind, row.policy_version),
+        bucket=row.bucket,
+    )
+    with writing(engine) as connection:
+        connection.exec_driver_sql("DROP TABLE data_keys")
+    tomorrow = dt.timedelta(days=1)
+    with _working(
+        engine, sandbox, tmp_path, sealer, clock=lambda: utc_now() + tomorrow
+    ) as execution:
+        execution.run(job_id)
+    assert _look(engine, job_id).state is State.SUCCEEDED

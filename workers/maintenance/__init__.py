@@ -6,6 +6,7 @@ somebody else has locked.
 
 from workers.maintenance.alarms import Alarms
 from workers.maintenance.expirer import Expirer
+from workers.maintenance.heartbeat import Heartbeat
 from workers.maintenance.herald import Herald
 from workers.maintenance.inquirer import Inquirer
 from workers.maintenance.pruner import Pruner
@@ -21,6 +22,7 @@ from workers.maintenance.shortener import Shortener
 __all__ = [
     "Alarms",
     "Expirer",
+    "Heartbeat",
     "Herald",
     "Inquirer",
     "Pruner",

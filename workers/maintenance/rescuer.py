@@ -8,6 +8,7 @@ begins its watch again.
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,7 +24,7 @@ from models.upkeep import Orphan, WorkerRow, find_orphans, list_workers
 from workers.execution import FIRST_QUESTION
 from workers.logs import get_logger
 
-__all__ = ["LEASE_SECONDS", "Rescuer"]
+__all__ = ["LEASE_SECONDS", "Rescuer", "settlement_of"]
 
 _log = get_logger()
 
@@ -85,34 +86,7 @@ class Rescuer:
         return live
 
     def _rescue(self, orphan: Orphan) -> None:
-        now = self._clock()
-        left = bool(orphan.open_disclosures)
-        settlement = Settlement(
-            job_id=orphan.job_id,
-            fence=orphan.fence,
-            number=orphan.attempt,
-            worker_id=orphan.worker_id,
-            # Nothing happened, so it was no attempt; that the claim counts stops poison.
-            event=Event.LOSE if left else Event.WAIT,
-            started_at=orphan.claimed_at,
-            at=now,
-            milliseconds=max(0.0, (now - orphan.claimed_at).total_seconds() * 1000),
-            code="worker.lost",
-            run_at=now + FIRST_QUESTION if left else now,
-            disclosure_results=tuple(
-                DisclosureResult(
-                    disclosure_id=disclosure_id,
-                    result=SendResult.UNKNOWN,
-                    http_status=None,
-                    provider_code=None,
-                    provider_request_id=None,
-                    at=now,
-                    milliseconds=0.0,
-                )
-                for disclosure_id in orphan.open_disclosures
-            ),
-            rescued=True,
-        )
+        settlement = settlement_of(orphan, self._clock(), code="worker.lost", rescued=True)
         if self._commits.run(self._ledger.write_settlements, settlement):
             _log.warning(
                 "job.rescued",
@@ -120,3 +94,38 @@ class Rescuer:
                 lost_worker=orphan.worker_id,
                 outcome=settlement.event.value,
             )
+
+
+def settlement_of(orphan: Orphan, now: dt.datetime, *, code: str, rescued: bool) -> Settlement:
+    """What becomes of a job that nobody works on: back to the queue, or unknown.
+
+    Args:
+        rescued: Its worker is gone, so that the claim goes on counting against the job.
+    """
+    left = bool(orphan.open_disclosures)
+    return Settlement(
+        job_id=orphan.job_id,
+        fence=orphan.fence,
+        number=orphan.attempt,
+        worker_id=orphan.worker_id,
+        # Nothing happened, so it was no attempt; that the claim counts stops poison.
+        event=Event.LOSE if left else Event.WAIT,
+        started_at=orphan.claimed_at,
+        at=now,
+        milliseconds=max(0.0, (now - orphan.claimed_at).total_seconds() * 1000),
+        code=code,
+        run_at=now + FIRST_QUESTION if left else now,
+        disclosure_results=tuple(
+            DisclosureResult(
+                disclosure_id=disclosure_id,
+                result=SendResult.UNKNOWN,
+                http_status=None,
+                provider_code=None,
+                provider_request_id=None,
+                at=now,
+                milliseconds=0.0,
+            )
+            for disclosure_id in orphan.open_disclosures
+        ),
+        rescued=rescued,
+    )

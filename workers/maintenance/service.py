@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import redis
-from sqlalchemy.exc import DBAPIError
 
+from models.database import NO_ANSWER
 from models.errors import ZjjError
 from workers.logs import get_logger
 
@@ -67,7 +67,7 @@ class Rounds:
     def _round(self, service: Service) -> None:
         try:
             moved = service.round()
-        except (DBAPIError, sqlite3.Error, redis.RedisError, ZjjError) as error:
+        except (*NO_ANSWER, sqlite3.Error, redis.RedisError, ZjjError) as error:
             if service.name not in self._troubled:
                 _log.warning("maintenance.failed", service=service.name, error=type(error).__name__)
             self._troubled.add(service.name)
