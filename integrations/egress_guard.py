@@ -4,7 +4,8 @@ The import rules say that only ``integrations/_wire.py`` may use an HTTP client.
 rule at run time, for every library in the process: an audit hook (PEP 578) sees each connection,
 datagram and name lookup before it happens and refuses those that are neither on the list given at
 start (database, broker) nor made by the gate for an admitted request. The machine's own names may
-be looked up, as servers do when they bind. An audit hook cannot be removed again.
+be looked up, as servers do when they bind. Other programs, which nobody would watch, are not
+started. An audit hook cannot be removed again.
 
 Libraries that connect in C, such as libpq, raise no audit event; they connect to the database
 only. Connections within the machine over unix sockets are none of its business.
@@ -28,6 +29,9 @@ __all__ = ["install", "passage"]
 
 _ADDRESSED = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
+_PROGRAMS = frozenset(
+    {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"}
+)
 
 _allowed: dict[tuple[str, int], set[str]] = {}
 """Addresses by host and port."""
@@ -70,6 +74,8 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
         _judge_name(arguments[0])
     elif event == "socket.getnameinfo":
         _judge_name(arguments[0][0])
+    elif event in _PROGRAMS:
+        raise DeniedError("a program that nobody watches was not started")
 
 
 def _judge_address(address: object) -> None:

@@ -1,4 +1,8 @@
-"""Locking a process: database, broker and gate, and no other way to the network."""
+"""Locking a process: database, broker and gate, and no other way to the network.
+
+Gateway, workers and the short commands are locked. Not locked are who starts them (``zjj run``,
+``zjj privacy prove``) and the sandbox, which plays the providers.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ from collections.abc import Iterator
 
 from redis.connection import parse_url
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from integrations import egress_guard
-from workers.settings import Settings
+from models.errors import ConfigurationError
+from workers.settings import Settings, load_settings
 
-__all__ = ["allowed_addresses", "lock_network"]
+__all__ = ["allowed_addresses", "lock_command", "lock_network"]
 
 _POSTGRES_PORT = "5432"
 
@@ -21,14 +27,27 @@ def lock_network(settings: Settings) -> None:
     egress_guard.install([*allowed_addresses(settings), listening])
 
 
+def lock_command() -> None:
+    """Lock this process for one command; without settings that stand, it reaches nothing at all."""
+    try:
+        lock_network(load_settings())
+    except ConfigurationError:
+        egress_guard.install([])
+
+
 def allowed_addresses(settings: Settings) -> list[tuple[str, int]]:
     """Host and port of database and broker; a file or a Unix socket needs none."""
-    return [*_database(settings.database), *_broker(settings.redis)]
+    # What is not set is a file and a socket in the data folder.
+    database, broker = settings.database_url, settings.redis_url
+    return [*(_database(database) if database else ()), *(_broker(broker) if broker else ())]
 
 
 def _database(text: str) -> Iterator[tuple[str, int]]:
     """Libpq's rules: several hosts, by name or address, and one port for each or for all."""
-    url = make_url(text)
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        return  # whoever opens it says what is wrong with it
     if url.get_backend_name() != "postgresql":
         return
     query = {name: _listed(value) for name, value in url.query.items()}
@@ -47,6 +66,9 @@ def _listed(value: str | tuple[str, ...]) -> list[str]:
 
 
 def _broker(url: str) -> Iterator[tuple[str, int]]:
-    options = parse_url(url)  # type: ignore[no-untyped-call]
+    try:
+        options = parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        return
     if "path" not in options:
         yield options.get("host", "localhost"), options.get("port", 6379)

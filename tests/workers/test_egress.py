@@ -104,6 +104,8 @@ def test_a_task_that_opens_a_socket_of_its_own_is_refused_and_the_gate_is_not(
 @pytest.mark.parametrize(
     ("database", "redis", "allowed"),
     [
+        (None, None, []),
+        ("no url", "no url", []),
         ("sqlite:///zjj.db", "unix:///run/redis.sock?db=1", []),
         ("postgresql://u@db/zjj", "redis://broker:6380/0", [("db", 5432), ("broker", 6380)]),
         ("postgresql+psycopg://u@db:77/zjj", "rediss://broker", [("db", 77), ("broker", 6379)]),
@@ -118,7 +120,49 @@ def test_a_task_that_opens_a_socket_of_its_own_is_refused_and_the_gate_is_not(
     ],
 )
 def test_database_and_broker_are_the_only_addresses(
-    database: str, redis: str, allowed: list[tuple[str, int]]
+    database: str | None, redis: str | None, allowed: list[tuple[str, int]]
 ) -> None:
     settings = Settings(database_url=database, redis_url=redis)
     assert allowed_addresses(settings) == allowed
+
+
+# A command that somebody adds in good faith, beside the real ones.
+COMMAND = """
+import socket, subprocess, sys
+from workers.cli import app as cli
+
+port = int(sys.argv.pop(1))
+
+
+@cli.app.command("around")
+def around():
+    socket.socket().connect(("127.0.0.1", port))
+
+
+@cli.app.command("aside")
+def aside():
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"ZJJ_ENV": "production"}], ids=["usual", "broken"])
+@pytest.mark.parametrize("words", [["around"], ["aside"]], ids=" ".join)
+def test_a_command_is_locked_whatever_its_settings(
+    words: list[str], settings: dict[str, str], tmp_path: Path
+) -> None:
+    with RecordingServer() as elsewhere:
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, str(elsewhere.port), *words],
+            env={"ZJJ_DATA": str(tmp_path / "zjj"), "ZJJ_LANG": "en", "PATH": "", **settings},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert elsewhere.connections == 0
+    assert done.returncode != 0
+    assert "refused" in done.stderr or "not started" in done.stderr, done.stderr
+    assert not (tmp_path / "zjj").exists(), "a lock writes nothing"

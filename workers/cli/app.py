@@ -24,6 +24,7 @@ from workers.cli import (
 )
 from workers.cli.exits import exit_code
 from workers.cli.language import say_in as t
+from workers.egress import lock_command
 
 __all__ = ["app", "main"]
 
@@ -78,8 +79,17 @@ app.add_typer(payments.app, name="payments")
 app.add_typer(privacy.app, name="privacy")
 
 
+_LEFT_OPEN = {"run", "sandbox", "gateway", "worker", "privacy prove"}
+"""Who starts processes or plays the providers; gateway and worker lock themselves."""
+
+
 def main() -> None:
     """Entry point of ``zjj``: an error of ours ends as one sentence and a telling exit code."""
+    words = sys.argv[1:]
+    # An option of zjj itself may look for the user's shell with ``ps``.
+    is_command = bool(words) and not words[0].startswith("-")
+    if is_command and not {words[0], " ".join(words[:2])} & _LEFT_OPEN:
+        lock_command()
     try:
         with answering():
             app()

@@ -134,6 +134,16 @@ def _run(script: str, allowed: int, other: int) -> None:
             id="unix sockets",
         ),
         pytest.param(
+            "import os, subprocess, sys\n"
+            "program = [sys.executable, '-c', 'pass']\n"
+            "refused(lambda: subprocess.run(program))\n"
+            "refused(lambda: os.system('true'))\n"
+            "refused(lambda: os.popen('true'))\n"
+            "refused(lambda: os.posix_spawn(sys.executable, program, {}))\n"
+            "refused(lambda: os.execv(sys.executable, program))",
+            id="other programs are not started",
+        ),
+        pytest.param(
             "import http.server\n"
             "http.server.HTTPServer(('', 0), http.server.BaseHTTPRequestHandler).server_close()",
             id="servers can bind",
@@ -235,6 +245,15 @@ def test_only_listed_names_and_the_machines_own_are_looked_up(
     for name in ("example.com", b"example.com", b"\xff", "192.0.2.7", "local", "2001:db8::1"):
         with pytest.raises(DeniedError):
             hook(event, arguments(name))
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"],
+)
+def test_no_program_is_started_that_nobody_would_watch(hook: Hook, event: str) -> None:
+    with pytest.raises(DeniedError, match="a program"), egress_guard.passage("192.0.2.9", 443):
+        hook(event, ("curl", ["curl", "https://192.0.2.9"], None, None))
 
 
 def test_other_events_are_none_of_its_business(hook: Hook) -> None:
