@@ -14,8 +14,8 @@ _FACE = "face_verification"
 def open_policy(settings: Settings) -> Policy:
     """The configured policy, or the packaged one.
 
-    A file that claims to be the packaged reading of the published text, by company and version,
-    must not allow more than that one does.
+    A file that claims to read the text which the packaged one reads, by company and day, must not
+    allow more than that one does: what the public has read has not become wider.
 
     Raises:
         PolicyError: The file is malformed, contradicts itself, or is widened.
@@ -29,6 +29,11 @@ def open_policy(settings: Settings) -> Policy:
         )
     if settings.policy_file is not None:
         packaged = load_policy()
-        if (policy.company, policy.version) == (packaged.company, packaged.version):
+        if (policy.company, _text(policy)) == (packaged.company, _text(packaged)):
             return load_policy(settings.policy_file, against=packaged)
     return policy
+
+
+def _text(policy: Policy) -> str:
+    """The day of the published text; behind the dot stands the number of a reading of it."""
+    return policy.version.partition(".")[0]

@@ -28,6 +28,12 @@ _NEVER_HEADERS = frozenset(
         *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
     }
 )
+# Sensitive by PIPL 28, whatever a file says, with all that is below them in the taxonomy.
+_SENSITIVE = (
+    *("user.biometric", "user.childrens", "user.demographic.religious_belief", "user.financial"),
+    *("user.government_id", "user.health_and_medical", "user.location"),
+)
+_LEGAL_DUTY = "essential.legal_obligation"
 # Headers that the gate writes itself.
 _TECHNICAL_HEADERS = frozenset({"host", "content-type", "content-length", "transfer-encoding"})
 
@@ -37,6 +43,7 @@ def contradictions(policy: Policy) -> Iterator[_Finding]:
     yield from _clauses(policy)
     yield from _recipients(policy)
     yield from _denials(policy)
+    yield from _promises(policy)
     for operation in policy.operations.values():
         where = ("operations", operation.name)
         yield from ((where + key, reason) for key, reason in _references(policy, operation))
@@ -75,6 +82,8 @@ def _recipients(policy: Policy) -> Iterator[_Finding]:
                 yield ("recipients", key, "hosts"), f"{host} belongs to more than one recipient"
         if entry.hosts and entry.role in {"authority", "public"}:
             yield ("recipients", key, "hosts"), f"nothing is sent by machine to an {entry.role}"
+        if entry.role == "own" and entry.company != policy.company:
+            yield ("recipients", key, "role"), "is not our own: it is another company"
 
 
 def _denials(policy: Policy) -> Iterator[_Finding]:
@@ -87,11 +96,25 @@ def _denials(policy: Policy) -> Iterator[_Finding]:
             yield ("categories", key), f"is denied: {denied}"
 
 
+def _promises(policy: Policy) -> Iterator[_Finding]:
+    """What a person may rely on, however a file names things."""
+    for key, category in policy.categories.items():
+        if not category.sensitive and _covers(_SENSITIVE, key):
+            yield ("categories", key), "is sensitive by law (PIPL 28) and must say so"
+    for key, purpose in policy.purposes.items():
+        # It reaches people who have restricted everything else.
+        if purpose.basis.kind == "legal_duty" and not _covers((_LEGAL_DUTY,), purpose.use):
+            yield ("purposes", key, "basis"), f"a legal duty has the use {_LEGAL_DUTY}"
+
+
 def _denied_category(policy: Policy, category: str) -> str | None:
     """The denied category that covers ``category``."""
-    return next(
-        (key for key in policy.denied.categories if f"{category}.".startswith(f"{key}.")), None
-    )
+    return _covers(policy.denied.categories, category)
+
+
+def _covers(keys: Iterable[str], key: str) -> str | None:
+    """Which of some keys of the taxonomy stands at or above ``key``."""
+    return next((each for each in keys if f"{key}.".startswith(f"{each}.")), None)
 
 
 def _personal(category: str) -> bool:

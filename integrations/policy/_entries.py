@@ -108,6 +108,12 @@ class Basis(_Entry):
     pia_ref: str | None = None
     """The impact assessment (PIPL 55) that covers it."""
 
+    @model_validator(mode="after")
+    def _consent_is_asked_for(self) -> Self:
+        if self.kind == "consent" and self.consent == "none":
+            raise ValueError("consent must say which, where consent is the basis")
+        return self
+
 
 class Purpose(_Entry):
     """What something is sent for, under which clauses, on which basis."""

@@ -86,7 +86,7 @@ def _operation(old: Operation | None, new: Operation) -> Iterator[_Finding]:
     if old is None:
         yield (), "is new"
         return
-    for what in ("recipient", "purpose", "host"):
+    for what in ("recipient", "purpose", "host", "method", "path"):
         if getattr(old, what) != getattr(new, what):
             yield (what,), f"changes its {what}"
     for name, field in new.fields.items():
@@ -135,6 +135,8 @@ def _field(old: OutboundField, new: OutboundField) -> Iterator[str]:
         yield "is transformed differently"
     if old.pattern != new.pattern:
         yield "has another pattern"
+    if new.required and not old.required:
+        yield "can no longer be left out"
     yield from _value(old, new)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from integrations.policy import PACKAGED, Policy, UnlistedOperation, load_policy
+from integrations.policy import PACKAGED, Policy, PolicyError, UnlistedOperation, load_policy
 from models.attempts import Attempt
 from models.disclosures import Disclosure
 from models.pii import Phone
@@ -19,6 +19,7 @@ from tests.workers.rows import PSEUDONYM_KEY, read_job, store_job
 from workers.consents import Consents, Objection
 from workers.entrance import open_entrance
 from workers.outlet import Integrations, open_outlet
+from workers.published import open_policy
 from workers.settings import load_settings
 
 
@@ -102,3 +103,29 @@ def test_its_customers_can_object(engine: Engine, policy: Policy) -> None:
 
     assert Consents(engine, pseudonyms, policy).restrict(objection, backend="test").cancelled == 1
     assert read_job(engine, job_id).state == State.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("changes", "stands"),
+    [
+        ({}, False),
+        ({r"2023-01-01\.\d+": "2023-01-01.99"}, False),
+        ({r"2023-01-01\.\d+": "2027-01-01.1"}, True),
+        ({r"钟久久\(山东\)珠宝": "小店"}, True),
+    ],
+    ids=["this text", "another reading of it", "a later text", "another shop's"],
+)
+def test_no_reading_of_the_published_text_is_wider_than_the_packaged_one(
+    tmp_path: Path, changes: dict[str, str], stands: bool
+) -> None:
+    path = tmp_path / "wider.toml"
+    text = PACKAGED.read_text("utf-8").replace("max = 11 }", "max = 12 }", 1)
+    for old, new in changes.items():
+        text = re.sub(old, new, text)
+    path.write_text(text, "utf-8")
+    settings = load_settings(data=tmp_path, policy_file=path)
+    if stands:
+        assert open_policy(settings).operation("aliyun.sms.send").fields["PhoneNumbers"].max == 12
+        return
+    with pytest.raises(PolicyError, match=r"wider\.toml:\d+: .*widened: .* may be longer"):
+        open_policy(settings)

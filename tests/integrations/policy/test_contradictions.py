@@ -16,6 +16,7 @@ NEVER = (
     *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
 )
 ORDER = 'out_trade_no = { title = "订单编号", from = "order_no", category = "system.operations"'
+SENSITIVE_AND_DENIED = ("user.biometric", "user.childrens", "user.location")
 LOGIN = "/v3/pay/transactions/out-trade-no/{out_trade_no}"
 
 
@@ -96,6 +97,25 @@ def _expect(folder: Path, old: str, new: str, at: str, reason: str) -> None:
             'hosts = ["a.example.cn"]\nregion = "CN-mainland"\nrole = "public"',
             'hosts = ["a.example.cn"]',
             "by machine to an public",
+        ),
+        (
+            'company = "钟久久(山东)珠宝有限公司"\nproduct',
+            'company = "别的公司"\nproduct',
+            'role = "own"',
+            "is not our own: it is another company",
+        ),
+        # What a person may rely on.
+        (
+            ", sensitive = true }",
+            " }",
+            '"user.government_id.national_identification_number" = {',
+            "is sensitive by law",
+        ),
+        (
+            'clauses = ["一(2)3", "三(4)9"]\nbasis = { kind = "contract"',
+            'clauses = ["一(2)3", "三(4)9"]\nbasis = { kind = "legal_duty"',
+            'basis = { kind = "legal_duty"',
+            "a legal duty has the use essential.legal_obligation",
         ),
         # Addresses.
         (
@@ -186,6 +206,30 @@ def test_a_contradiction_is_named_with_its_line(
     if reason == "OutId is never kept":
         reason = "Content[].OutId is never kept"
     _expect(tmp_path, old, new, at, reason)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("user.biometric.fingerprint", "user.childrens", "user.demographic.religious_belief"),
+        *("user.financial", "user.government_id.passport_number", "user.health_and_medical"),
+        "user.location.precise",
+    ],
+)
+def test_what_the_law_calls_sensitive_says_so(tmp_path: Path, key: str) -> None:
+    # Nothing of it is denied, so that only this is left to complain about.
+    bare = "\n".join(
+        line
+        for line in TEXT.splitlines()
+        if not line.startswith(tuple(f'"{each}' for each in SENSITIVE_AND_DENIED))
+    )
+    entry = f'"{key}" = {{ title = "x" }}\n"user.name" = {{'
+    text = bare.replace('"user.name" = {', entry, 1)
+    line = text[: text.index(entry)].count("\n") + 1
+    assert _problems(tmp_path, text) == [(line, "is sensitive by law (PIPL 28) and must say so")]
+    path = tmp_path / "said.toml"
+    path.write_text(text.replace('title = "x" }', 'title = "x", sensitive = true }'), "utf-8")
+    assert load_policy(path).categories[key].sensitive
 
 
 @pytest.mark.parametrize("name", NEVER)

@@ -71,6 +71,12 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
             "only what the job holds",
         ),
         ('const = "50"', 'const = "50", max = 2', 'const = "50"', "bounded by itself"),
+        (
+            'consent = "consent", pia_ref = "PIA-002"',
+            'consent = "none", pia_ref = "PIA-002"',
+            'consent = "none", pia_ref = "PIA-002"',
+            "consent must say which",
+        ),
         # Against the published policy.
         ('"一(1)6", "五(1)"]', '"一(1)6", "五(9)3"]', "五(9)3", "no clause 五(9)3"),
         (

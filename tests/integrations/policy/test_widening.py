@@ -27,6 +27,10 @@ method = "POST"
 path = "/"
 place = "form" # as for aliyun.sms.send
 """
+QUICK_LOGIN = (
+    'basis = { kind = "consent", law = "个人信息保护法第十三条第一款第一项", '
+    'consent = "consent", pia_ref = "PIA-002"'
+)
 
 
 def _widened(folder: Path, old: str, new: str) -> list[str]:
@@ -85,9 +89,14 @@ def _widened(folder: Path, old: str, new: str) -> list[str]:
             ),
         ),
         (
-            'consent = "consent", pia_ref = "PIA-002"',
-            'consent = "none", pia_ref = "PIA-002"',
+            QUICK_LOGIN,
+            QUICK_LOGIN.replace('"consent"', '"contract"', 1).replace('"consent"', '"none"'),
             "purpose quick_login asks for less consent",
+        ),
+        (
+            'consent = "separate", pia_ref = "PIA-003"',
+            'consent = "consent", pia_ref = "PIA-003"',
+            "purpose verify_identity asks for less consent",
         ),
         (
             'basis = { kind = "consent", law = "个人信息保护法第二十八条',
@@ -218,6 +227,21 @@ def _widened(folder: Path, old: str, new: str) -> list[str]:
             QUERY.replace("dysmsapi.aliyuncs.com", "openapi.alipay.com"),
             "operation aliyun.sms.query changes its host",
         ),
+        (
+            QUERY,
+            QUERY.replace('path = "/"', 'path = "/details"'),
+            "operation aliyun.sms.query changes its path",
+        ),
+        (
+            'method = "GET"\npath = "/v3/pay/transactions',
+            'method = "POST"\npath = "/v3/pay/transactions',
+            "operation wechat_pay.order.query changes its method",
+        ),
+        (
+            'max = 64, required = false }\n"data.state"',
+            'max = 64 }\n"data.state"',
+            "operation backend.webhook field data.refund_no can no longer be left out",
+        ),
     ],
 )
 def test_what_a_new_policy_allows_beyond_the_old_is_named(
@@ -230,7 +254,11 @@ def test_what_a_new_policy_allows_beyond_the_old_is_named(
     ("old", "new", "line"),
     [
         ('"dwbillcenter.alipay.com"]', '"a.example.com"]', "[recipients.alipay]"),
-        ('consent = "consent", pia_ref = "PIA-002"', 'consent = "none"', "[purposes.quick_login]"),
+        (
+            QUICK_LOGIN,
+            QUICK_LOGIN.replace('"consent"', '"contract"', 1).replace('"consent"', '"none"'),
+            "[purposes.quick_login]",
+        ),
         ('"user.name" = ', '"user.x" = { title = "x" }\n"user.name" = ', '"user.x" = '),
         (
             ", sensitive = true }",
@@ -292,6 +320,10 @@ def test_keeping_all_of_what_was_an_excerpt_is_named(tmp_path: Path) -> None:
         ('hosts = ["api.jpush.cn", "bjapi.push.jiguang.cn"]', 'hosts = ["api.jpush.cn"]'),
         (", BizId = '\\d{1,20}\\^\\d{1,5}' }", " }"),
         ("max = 512 }", "max = 400 }"),
+        (
+            "pattern = 'SMS_\\d{1,20}', max = 24 }",
+            "pattern = 'SMS_\\d{1,20}', max = 24, required = false }",
+        ),
         ('title = "钟久久隐私政策"', 'title = "隐私政策"'),
         (
             "maps = { title",
