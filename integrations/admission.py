@@ -5,7 +5,7 @@ parsed back into leaves and each leaf is compared with its entry and with what t
 it does not matter who built them or how. Leaves that are constants of the policy, or exactly the
 one value they may hold, say nothing else about anybody; every other byte is searched for every
 value the job holds, in many forms (:mod:`integrations.disguises`), and leaves that should hold no
-personal data at all pass the detectors (:mod:`integrations.detectors`).
+personal data at all, our own facts among them, pass the detectors (:mod:`integrations.detectors`).
 """
 
 from __future__ import annotations
@@ -232,7 +232,11 @@ def _judge_held(
         # A ciphertext has no shape of its own; its text has.
         _shaped(name, entry, held.text)
         return str(leaf)
-    return _shaped(name, entry, leaf)
+    text = _shaped(name, entry, leaf)
+    # A sum is a number and nobody's; a backend may have made an order's number of a person's.
+    if entry.impersonal and entry.transform == "raw" and detect(text, cards=False):
+        raise Refused(Reason.DETECTED, name)
+    return text
 
 
 def _is_transformed(leaf: Leaf, text: str, entry: OutboundField, transforms: Transforms) -> bool:

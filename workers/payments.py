@@ -18,9 +18,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 from sqlalchemy import Engine
 
+from integrations.detectors import detect
 from models.clock import Clock, utc_now
 from models.database import answering
 from models.errors import InvalidValue, NotFound, raised
@@ -65,12 +66,23 @@ _LONGEST_WAIT = dt.timedelta(days=15)
 _KEPT_HEADERS = ("content-type", "wechatpay-")
 
 
+def _of_nobody(number: str) -> str:
+    """Providers are told it, and the gate would refuse it later."""
+    if detect(number, cards=False):
+        raise ValueError("must not be made of a phone number or an identity number")
+    return number
+
+
+_OrderNo = Annotated[OrderNo, AfterValidator(_of_nobody)]
+_RefundNo = Annotated[RefundNo, AfterValidator(_of_nobody)]
+
+
 class PaymentRequest(Payload):
     """A payment to expect. Send the same again after a lost reply: an order number counts once."""
 
     channel: ChannelName
     merchant: MerchantNo = Field(examples=["1900000001"])
-    order_no: OrderNo = Field(examples=["order-0000000000001"])
+    order_no: _OrderNo = Field(examples=["order-0000000000001"])
     amount: Fen = Field(examples=[129900])
     currency: Literal["CNY"] = "CNY"
     expires_at: AwareDatetime = Field(
@@ -84,8 +96,8 @@ class RefundRequest(Payload):
 
     channel: ChannelName
     merchant: MerchantNo = Field(examples=["1900000001"])
-    order_no: OrderNo = Field(examples=["order-0000000000001"])
-    refund_no: RefundNo = Field(examples=["refund-000000000001"])
+    order_no: _OrderNo = Field(examples=["order-0000000000001"])
+    refund_no: _RefundNo = Field(examples=["refund-000000000001"])
     amount: Fen = Field(examples=[129900])
     reason: RefundReason
 

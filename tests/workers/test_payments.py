@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from integrations.payments import CallbackRefused, Channel
@@ -21,6 +22,7 @@ from models.payments.states import PaymentState
 from models.states import State
 from models.tables import jobs
 from tests.workers.tills import CHANNELS, Shop
+from workers.payments import PaymentRequest, RefundRequest
 
 ORDER = "order-000001"
 
@@ -206,3 +208,32 @@ def test_nothing_of_the_payer_is_kept(shop: Shop) -> None:
     shop.hear("wechat_pay_v3", shop.pay("wechat_pay_v3", ORDER))
     shop.work()
     assert [row.sealed for row in shop.rows("jobs") if row.kind == "payment_callback"] == [None]
+
+
+@pytest.mark.parametrize("number", ["16400001234", "SHOP-16400001234", "99999919900307008X"])
+@pytest.mark.parametrize("name", ["order_no", "refund_no"])
+def test_a_number_that_is_made_of_a_persons_is_refused_at_the_door(name: str, number: str) -> None:
+    refund = {
+        "channel": "alipay",
+        "merchant": "2088000000000000",
+        "order_no": ORDER,
+        "refund_no": "refund-000001",
+        "amount": 1,
+        "reason": "other",
+    }
+    RefundRequest.model_validate(refund)
+    with pytest.raises(ValidationError, match=f"{name}\n.*must not be made of a phone number"):
+        RefundRequest.model_validate({**refund, name: number})
+
+
+def test_an_order_number_that_is_made_of_a_time_is_taken() -> None:
+    request = PaymentRequest.model_validate(
+        {
+            "channel": "alipay",
+            "merchant": "2088000000000000",
+            "order_no": "202611241530251234",
+            "amount": 1,
+            "expires_at": utc_now(),
+        }
+    )
+    assert request.order_no == "202611241530251234"

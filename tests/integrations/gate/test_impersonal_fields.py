@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,41 @@ def test_a_phone_number_in_its_place_does_not(
         _send(orders, ledger, server, Phone(PHONE))
     assert [row.reason for row in ledger.rows] == ["field_category:Order"]
     assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "order", [PHONE, f"NO-{PHONE}-1", "999999199003070100", "99999919900307008X"]
+)
+def test_an_order_number_that_is_made_of_a_persons_number_does_not(
+    orders: Policy, ledger: MemoryLedger, server: RecordingServer, order: str
+) -> None:
+    with pytest.raises(DeniedError):
+        _send(orders, ledger, server, order)
+    assert [row.reason for row in ledger.rows] == ["detected:Order"]
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("order", ["6222021234567890128", "20261124153025", f"{PHONE}0"])
+def test_long_order_numbers_are_no_persons_for_that(
+    orders: Policy, ledger: MemoryLedger, server: RecordingServer, order: str
+) -> None:
+    _send(orders, ledger, server, order)
+    assert f"Order={order}&".encode() in server.requests[0]
+
+
+def test_a_sum_is_no_phone_number(orders: Policy) -> None:
+    entry = orders.operation("orders.total").fields["Total"]
+    wide = entry.model_copy(update={"pattern": re.compile("[0-9]{1,13}"), "max": 13})
+    policy = orders.model_copy(
+        update={
+            "operations": {
+                "orders.total": orders.operation("orders.total").model_copy(
+                    update={"fields": {"Total": wide}}
+                )
+            }
+        }
+    )
+    _total(policy, f'{{"Total":{PHONE}}}'.encode(), PHONE)
 
 
 def test_a_request_does_not_show_its_values(orders: Policy) -> None:
