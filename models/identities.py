@@ -11,9 +11,10 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, and_, delete, func, or_, select
+from sqlalchemy import Connection, delete, func, or_, select
 
 from models.batches import insert_into
+from models.consents import find_consent
 from models.disclosures import SendResult, Verdict
 from models.tables import disclosure_results, disclosures, identity_verdicts
 
@@ -40,6 +41,8 @@ class IdentityRecord:
     """Pseudonym of the person."""
     backend: str
     consent_ref: str
+    guardian_ref: str | None = None
+    """The guardian's consent, for a child."""
     provider_request_id: str | None
     job_id: str
 
@@ -51,8 +54,12 @@ class KeepVerdict:
     record: IdentityRecord
 
     def apply(self, connection: Connection, at: dt.datetime) -> bool:  # noqa: ARG002 - a Change
-        """Store it in place of an older one."""
-        values = asdict(self.record)
+        """Store it in place of an older one; not on a consent that was withdrawn meanwhile."""
+        record = self.record
+        refs = (record.consent_ref, record.guardian_ref)
+        if not all(_stands(connection, record.backend, ref) for ref in refs if ref is not None):
+            return True
+        values = asdict(record)
         statement = insert_into(connection.dialect.name, identity_verdicts).values(values)
         connection.execute(
             statement.on_conflict_do_update(
@@ -127,14 +134,11 @@ def questions_about(
 
 
 def forget_verdicts(connection: Connection, backend: str, consent_ref: str) -> int:
-    """Delete the verdicts that rest on a consent; returns how many."""
+    """Delete the verdicts that rest on a consent, or on a guardian's; returns how many."""
+    columns = identity_verdicts.c
+    rests = or_(columns.consent_ref == consent_ref, columns.guardian_ref == consent_ref)
     return connection.execute(
-        delete(identity_verdicts).where(
-            and_(
-                identity_verdicts.c.backend == backend,
-                identity_verdicts.c.consent_ref == consent_ref,
-            )
-        )
+        delete(identity_verdicts).where(columns.backend == backend, rests)
     ).rowcount
 
 
@@ -143,3 +147,9 @@ def prune_verdicts(connection: Connection, *, before: dt.datetime) -> int:
     return connection.execute(
         delete(identity_verdicts).where(identity_verdicts.c.at < before)
     ).rowcount
+
+
+def _stands(connection: Connection, backend: str, ref: str) -> bool:
+    # Whoever withdraws it in this moment waits for us, and then forgets what we have stored.
+    consent = find_consent(connection, backend, ref)
+    return consent is not None and consent.withdrawn_at is None

@@ -131,6 +131,7 @@ jobs = Table(
     Column("claims", Integer, nullable=False, default=0),
     Column("fence", Integer, nullable=False, default=0),
     Column("asked", Integer, nullable=False, default=0, server_default="0"),
+    Column("turn", Integer),
     Column("nonce", _Id),
     Column("claimed_by", _Id),
     Column("claimed_at", UtcDateTime),
@@ -598,9 +599,11 @@ identity_verdicts = Table(
     Column("subject", _Digest, nullable=False, index=True),
     Column("backend", String(64), nullable=False),
     Column("consent_ref", String(64), nullable=False),
+    Column("guardian_ref", String(64)),
     Column("provider_request_id", _Code),
     Column("job_id", _Id, nullable=False),
     Index("ix_identity_verdicts_consent", "backend", "consent_ref"),
+    Index("ix_identity_verdicts_guardian", "backend", "guardian_ref"),
 )
 
 deliveries = Table(

@@ -83,7 +83,10 @@ class IdentityDesk(Protocol):
     """Checks identities; see :mod:`workers.identities`."""
 
     def remembered(self, attempt: Attempt, *, with_phone: bool) -> IdentityRecord | None:
-        """The verdict on record for exactly these fields, where a disclosure would be allowed."""
+        """The verdict on record for exactly these fields, where a disclosure would be allowed.
+
+        After None it is the attempt's turn to ask; raises WaitError while it is another's.
+        """
 
     def check(self, attempt: Attempt, *, with_phone: bool) -> CheckedIdentity:
         """Ask the verifier once, or raise from the error tree."""

@@ -62,8 +62,10 @@ class Faces:
 
         Raises:
             GiveUpError: Enough was asked about this person today, by us or in Aliyun's eyes.
+            WaitError: Another job is asking about the person.
             ZjjError: As :meth:`integrations.aliyun.face.AliyunFace.begin`.
         """
+        self._limit.take_turn(attempt)
         self._limit.check(attempt)
         certify_id = self._provider.begin(
             attempt,

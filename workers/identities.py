@@ -12,8 +12,8 @@ from integrations.aliyun import AliyunIdentity, CheckedIdentity
 from integrations.aliyun.identity_codes import PERSON_THROTTLED
 from models.clock import Clock, utc_now
 from models.consents import obstacle
-from models.database import answering
-from models.errors import GiveUpError
+from models.database import answering, writing
+from models.errors import GiveUpError, WaitError
 from models.identities import (
     IdentityRecord,
     KeepVerdict,
@@ -21,13 +21,18 @@ from models.identities import (
     find_verdict,
     questions_about,
 )
+from models.pii import IdNumber
 from models.pseudonyms import Pseudonyms
+from models.turns import take_turn
+from tasks.face_verification import FACE_VERIFICATION
+from tasks.identity_check import IDENTITY_CHECK, is_child
 from workers.settings import Settings
 from workers.sms_outlet import aliyun_credentials
 
 if TYPE_CHECKING:
     from integrations.gate import Gate
     from models.attempts import Attempt
+    from models.disclosures import Disclosure
 
 __all__ = ["IdentityChecks", "IdentityRules", "PersonLimit", "open_identity_checks"]
 
@@ -37,7 +42,9 @@ _COUNTED = (
     "aliyun.identity.three_factor",
     "aliyun.face.begin",
 )
+_ASKING = (IDENTITY_CHECK.kind, FACE_VERIFICATION.kind)
 _FACTORS = ("name", "id_number")
+_TURN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class IdentityRules:
 class PersonLimit:
     """How often one person may be asked about, whoever asks and in whichever way.
 
+    One job at a time: who counts in its turn, or looks for a verdict, sees all of those before.
+
     Args:
         daily: Disclosures about one person in any 24 hours.
     """
@@ -62,8 +71,30 @@ class PersonLimit:
         self._daily = daily
         self._clock = clock
 
+    def take_turn(self, attempt: Attempt) -> None:
+        """Pass if no other job is asking about the person; until its settle none will.
+
+        Raises:
+            WaitError: Another one is, or the claim is lost.
+            DatabaseUnavailable: Nobody knows.
+        """
+        with answering(), writing(self._engine) as connection:
+            taken = take_turn(
+                connection,
+                attempt.job_id,
+                fence=attempt.fence,
+                subject=attempt.subject or "",
+                kinds=_ASKING,
+            )
+        if not taken:
+            raise WaitError(
+                "another job is asking about this person",
+                code="identity.in_progress",
+                retry_after=_TURN_SECONDS,
+            )
+
     def check(self, attempt: Attempt) -> None:
-        """Pass if the person of an attempt may be asked about once more.
+        """Pass if the person of an attempt, whose turn it is, may be asked about once more.
 
         Raises:
             GiveUpError: Enough was asked about this person today, by us or in Aliyun's eyes.
@@ -112,13 +143,22 @@ class IdentityChecks:
         """The verdict on record for exactly these fields, if it is still valid.
 
         None also where a disclosure would be withheld: without a consent that stands, no answer.
+        After None it is this job's turn to ask.
 
         Raises:
             DeniedError: A disclosure would be denied now.
+            WaitError: Another job is asking about the person, and maybe the same.
             DatabaseUnavailable: Nobody knows; nothing was sent.
         """
         permitted = self._provider.permit(attempt, with_phone=with_phone)
         fingerprint = self._fingerprint(attempt, with_phone=with_phone)
+        record = self._look_up(permitted, fingerprint)
+        if record is None:
+            self._limit.take_turn(attempt)
+            record = self._look_up(permitted, fingerprint)
+        return record
+
+    def _look_up(self, permitted: Disclosure, fingerprint: str) -> IdentityRecord | None:
         with answering(), self._engine.connect() as connection:
             reason = obstacle(
                 connection,
@@ -134,7 +174,7 @@ class IdentityChecks:
             return find_verdict(connection, fingerprint, since=self._clock() - self._rules.valid)
 
     def check(self, attempt: Attempt, *, with_phone: bool) -> CheckedIdentity:
-        """Ask Aliyun once.
+        """Ask Aliyun once; :meth:`remembered` has taken the turn.
 
         Raises:
             GiveUpError: Enough was asked about this person today, by us or in Aliyun's eyes.
@@ -153,6 +193,7 @@ class IdentityChecks:
                 subject=attempt.subject or "",
                 backend=attempt.backend,
                 consent_ref=attempt.consent_ref or "",
+                guardian_ref=_guardian_of(attempt),
                 provider_request_id=checked.provider_request_id,
                 job_id=attempt.job_id,
             )
@@ -162,6 +203,12 @@ class IdentityChecks:
         factors = (*_FACTORS, "phone") if with_phone else _FACTORS
         held = {name: attempt.held[name] for name in factors}
         return self._pseudonyms.fingerprint("identity verdict", held)
+
+
+def _guardian_of(attempt: Attempt) -> str | None:
+    """The guardian's consent that a check has rested on."""
+    number = attempt.held["id_number"]
+    return attempt.guardian_ref if isinstance(number, IdNumber) and is_child(number) else None
 
 
 def open_identity_checks(gate: Gate, engine: Engine, settings: Settings) -> IdentityChecks:

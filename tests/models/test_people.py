@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -17,13 +18,21 @@ from models.consents import (
 )
 from models.database import writing
 from models.identifiers import new_id
-from models.identities import IdentityRecord, KeepVerdict
+from models.identities import IdentityRecord
 from models.ledger import LedgerWriter, verify_ledger
 from models.login_phones import KeepPhone, SealedPhone
 from models.people import Forgotten, forget_person, kept_about
 from models.push_cids import PushCid, keep_cid
 from models.states import State
-from models.tables import codes, deliveries, disclosures, job_people, jobs, metadata
+from models.tables import (
+    codes,
+    deliveries,
+    disclosures,
+    identity_verdicts,
+    job_people,
+    jobs,
+    metadata,
+)
 from tests.models.rows import (
     KEY,
     NOW,
@@ -69,7 +78,7 @@ def _everything(engine: Engine, ledger: LedgerWriter, person: str = PHONE) -> st
     )
     about: dict[str, Any] = {"job_id": job_id, "subject": person, "backend": "shop"}
     with writing(engine) as connection:
-        KeepVerdict(verdict).apply(connection, NOW)
+        connection.execute(identity_verdicts.insert().values(asdict(verdict)))
         KeepPhone(phone).apply(connection, NOW)
         keep_cid(connection, PushCid(reference=job_id, job_id=job_id, cid="c", issued_at=NOW))
         connection.execute(

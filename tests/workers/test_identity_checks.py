@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,39 @@ def test_a_withdrawn_consent_stops_what_waits_and_forgets_the_verdict(
         assert connection.execute(select(identity_verdicts)).all() == []
 
 
+def test_a_consent_that_is_withdrawn_while_aliyun_answers_leaves_no_verdict_behind(
+    engine: Engine, make: Make, consents: Consents, sandbox: SandboxServer
+) -> None:
+    sandbox.sandbox.faults.add(Fault(kind="hang", seconds=1.5, times=1))
+    job_id = store_job(engine, payload=a_check())
+    worker = threading.Thread(target=make().run, args=(job_id,))
+    worker.start()
+    while not sent(sandbox):
+        worker.join(0.02)
+    consents.withdraw("consent-1", backend="test")
+    worker.join()
+    assert look(engine, job_id).result["verdict"] == "match"
+    with engine.connect() as connection:
+        assert connection.execute(select(identity_verdicts)).all() == []
+
+
+def test_a_guardian_who_withdraws_has_the_childs_verdict_forgotten(
+    engine: Engine, check: Callable[..., JobView], consents: Consents
+) -> None:
+    consents.record(an_agreement(ref="guardian-1", kind="guardian"), backend="test")
+    check(id_number=a_childs_number(), guardian_ref="guardian-1")
+    consents.withdraw("guardian-1", backend="test")
+    with engine.connect() as connection:
+        assert connection.execute(select(identity_verdicts)).all() == []
+
+
+def test_a_guardian_whom_a_grown_up_does_not_need_decides_nothing(
+    check: Callable[..., JobView], sandbox: SandboxServer
+) -> None:
+    assert check(guardian_ref="guardian-1").result["answered_by"] == "provider"
+    assert check().result["answered_by"] == "record"
+
+
 def test_a_billed_answer_is_never_asked_for_twice(
     check: Callable[..., JobView], sandbox: SandboxServer
 ) -> None:
@@ -351,3 +385,54 @@ def test_nobody_is_checked_more_often_in_a_day_than_allowed(
     assert [view.reason for view in views] == [None, None, "identity.daily_limit"]
     assert views[2].result == {"verdict": "unavailable"}
     assert sent(sandbox) == 2
+
+
+def _at_once(engine: Engine, make: Make, job_ids: list[str], **settings: Any) -> list[JobView]:
+    """Let each job be run by a worker of its own, all at one time; then whoever waits, in order."""
+    workers = [make(**settings) for _ in job_ids]
+    threads = [
+        threading.Thread(target=worker.run, args=(job_id,))
+        for worker, job_id in zip(workers, job_ids, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for job_id in job_ids:
+        _let_it_run_now(engine, job_id)
+        workers[0].run(job_id)
+    return [look(engine, job_id) for job_id in job_ids]
+
+
+def _let_it_run_now(engine: Engine, job_id: str) -> None:
+    with writing(engine) as connection:
+        connection.execute(jobs.update().where(jobs.c.id == job_id).values(run_at=utc_now()))
+
+
+def test_the_same_question_at_the_same_moment_is_paid_once(
+    engine: Engine, make: Make, consents: Consents, sandbox: SandboxServer
+) -> None:
+    sandbox.sandbox.faults.add(Fault(kind="hang", seconds=1.5))
+    asked = [store_job(engine, payload=a_check()) for _ in range(3)]
+    views = _at_once(engine, make, asked)
+    assert sent(sandbox) == 1
+    assert [view.result["verdict"] for view in views] == ["match"] * 3
+    assert sorted(view.result["answered_by"] for view in views) == ["provider", "record", "record"]
+    waited = [a for view in views for a in view.attempts if a.code == "identity.in_progress"]
+    assert waited
+    assert not any(attempt.counted for attempt in waited)
+
+
+def test_what_one_person_is_asked_in_a_day_is_counted_exactly_also_at_the_same_moment(
+    engine: Engine, make: Make, consents: Consents, sandbox: SandboxServer
+) -> None:
+    sandbox.sandbox.faults.add(Fault(kind="hang", seconds=1.5))
+    names = ("张三", "张四", "张五")
+    asked = [store_job(engine, payload=a_check(name=name)) for name in names]
+    views = _at_once(engine, make, asked, identity_daily_limit=1)
+    assert sent(sandbox) == 1
+    assert sorted(view.reason or "" for view in views) == [
+        "",
+        "identity.daily_limit",
+        "identity.daily_limit",
+    ]
