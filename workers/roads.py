@@ -50,7 +50,7 @@ class Roads:
         refusals: list[ZjjError] = []
         for road in in_order(task.roads, context.roads):
             try:
-                outcome = self._try(road, payload, attempt, context)
+                outcome = self._try(road, payload, attempt, context, tried=bool(refusals))
             except ZjjError as error:
                 if not may_go_elsewhere(error):
                     raise
@@ -64,12 +64,12 @@ class Roads:
         raise most_hopeful(refusals)
 
     def _try(
-        self, road: Road, payload: Payload, attempt: Attempt, context: Context
+        self, road: Road, payload: Payload, attempt: Attempt, context: Context, *, tried: bool
     ) -> Outcome | None:
-        """None when the road cannot take this job."""
+        """None when the road cannot take this job; ``tried`` when another one was before."""
         recipients = self._circuits.reached_by(road.operations)
         self._circuits.check(recipients)
-        if not self._hand_over(road, attempt):
+        if not self._hand_over(road, attempt, tried=tried):
             return None
         before = len(attempt.results)
         try:
@@ -81,10 +81,10 @@ class Roads:
         finally:
             self._circuits.note(recipients, attempt.results[before:])
 
-    def _hand_over(self, road: Road, attempt: Attempt) -> bool:
+    def _hand_over(self, road: Road, attempt: Attempt, *, tried: bool) -> bool:
         """Say who checks the code before it is sent; whether the road may send it."""
-        # The first claim of a job finds its code as it was made: ours.
-        if road.checked_by == OURS and attempt.fence == 1:
+        # A job's first road finds its code as it was made: ours.
+        if road.checked_by == OURS and attempt.fence == 1 and not tried:
             return True
         handed = self._commits.run(_hand_over, _HandOver(attempt.job_id, road.checked_by))
         return handed or not road.makes_codes

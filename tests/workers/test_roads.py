@@ -373,6 +373,16 @@ def test_a_text_that_goes_back_to_our_road_is_checked_by_us_again(world: World) 
     assert world.checker(job_id) == "ours"
 
 
+def test_a_code_that_the_provider_would_not_make_is_ours_again_in_the_same_breath(
+    world: World,
+) -> None:
+    job_id = world.job()
+    world.fault(kind="code", code="Throttling.User", action="SendSmsVerifyCode", times=1)
+    world.worker(*BOTH[::-1]).run(job_id)
+    assert world.texts(job_id) == ["aliyun_sms"]
+    assert world.checker(job_id) == "ours"
+
+
 @pytest.mark.parametrize("order", [BOTH, BOTH[::-1]], ids=lambda order: order[0])
 def test_no_road_sends_a_code_that_has_died(world: World, order: tuple[str, ...]) -> None:
     job_id = world.job()
