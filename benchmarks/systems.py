@@ -131,6 +131,9 @@ class _Ours(System):
     best: ClassVar = {0: Setting(16), 20: Setting(64), 100: Setting(64)}
     candidates: ClassVar = {0: _threads(8, 16, 32), 20: _threads(32, 64), 100: _threads(64, 128)}
 
+    limits: ClassVar[Mapping[str, Any]] = {"sms_limits": False}
+    """Settings: the peers count nothing either."""
+
     def __init__(self, parts: Parts, setting: Setting) -> None:
         super().__init__(parts, setting)
         self._database = self._make_database()
@@ -151,7 +154,7 @@ class _Ours(System):
             database_url=self._database,
             redis_url=self.parts.redis.url,
             sandbox_url=self.parts.provider,
-            sms_limits=False,
+            **self.limits,
         )
         _ = settings.keys, settings.pseudonym  # made before the workers look for them
         self._entrance = open_entrance(settings)

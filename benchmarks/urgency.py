@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from rich.table import Table
 
@@ -54,7 +55,17 @@ class Urgency:
 
 
 class _House(OursOnSqlite):
-    """Worker processes as ``zjj run`` has them."""
+    """Worker processes as ``zjj run`` has them, and codes as a backend asks for them: made here,
+    counted against every limit. The limits are set so high that they refuse nobody."""
+
+    limits: ClassVar = {
+        "sms_limit_backend": "100000/minute 1000000/hour 1000000/day",
+        "sms_alarm_backend": "1000000/10minutes",
+        "sms_alarm_all": "1000000/10minutes",
+    }
+
+    def enqueue(self, number: int) -> str:
+        return self.entrance.codes.issue(phone_of(number), "register", backend="bench").id
 
     def commands(self) -> list[list[str]]:
         worker = [sys.executable, "-m", "workers.cli", "worker", "--queues"]
