@@ -17,7 +17,7 @@ from models.pauses import Scope, in_force
 from models.states import CLAIMABLE, Event, State, next_state
 from models.tables import jobs, pauses, waiting, workers
 
-__all__ = ["Claim", "ClaimRequest", "Worker", "beat", "sign_off", "write_claims"]
+__all__ = ["Claim", "ClaimRequest", "Worker", "beat", "cut_short", "sign_off", "write_claims"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +222,36 @@ def expire(
         .returning(jobs.c.id)
     )
     return len(expired.all())
+
+
+def cut_short(
+    connection: Connection, job_ids: Collection[str], *, now: dt.datetime, claimed: bool = True
+) -> None:
+    """End the lifetimes of jobs that nobody needs any more.
+
+    One that waits is expired on the spot. One in a worker's hands goes on as far as it gets, and
+    one that has failed stays so: neither is begun again.
+
+    Args:
+        claimed: False to leave alone what a worker holds.
+    """
+    open_states = {*CLAIMABLE, State.SCHEDULED, State.FAILED, State.UNKNOWN}
+    if claimed:
+        open_states.add(State.RUNNING)
+    # What somebody is settling at this moment is not waited for: two such waits could cross.
+    found = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.id.in_(job_ids),
+            jobs.c.state.in_(open_states),
+            or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    connection.execute(
+        update(jobs).where(picked_once(jobs.c.id, found)).values(expires_at=now, updated_at=now)
+    )
+    expire(connection, now, job_ids)
 
 
 def beat(connection: Connection, worker: Worker, *, now: dt.datetime) -> None:

@@ -2,7 +2,7 @@
 
 Only a keyed digest is stored, bound to the place and to the job that sends it. A guess is judged
 with the code's row locked: of many right ones exactly one passes, and wrong ones never exceed the
-cap. Rows go an hour after their code's lifetime.
+cap. A code that is replaced takes its sending with it. Rows go an hour after their code's lifetime.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, delete, select, update
 
 from models.batches import insert_into
+from models.claims import cut_short
 from models.group_commit import Transaction
 from models.tables import codes
 
@@ -113,10 +114,18 @@ class Verdict:
     attempts_left: int
 
 
-def insert_codes(connection: Connection, new: Sequence[NewCode]) -> None:
-    """Store codes, each in place of the older one."""
+def insert_codes(
+    connection: Connection, new: Sequence[NewCode], *, open_ended: bool = False
+) -> None:
+    """Store codes, each in place of the older one, which is not sent any more.
+
+    Args:
+        open_ended: The transaction may take its time, so that nothing is locked in it for which a
+            worker would wait: an older code that is being sent at this moment stays on its way.
+    """
     if not new:
         return
+    replaced = _replaced(connection, new)
     statement = insert_into(connection.dialect.name, codes)
     names = [column.name for column in codes.c if column.name != "place"]
     connection.execute(
@@ -127,6 +136,20 @@ def insert_codes(connection: Connection, new: Sequence[NewCode]) -> None:
         # In one order everywhere, so that two batches cannot lock each other out.
         sorted((_row(code) for code in new), key=lambda row: row["place"]),
     )
+    if replaced:
+        now = max(code.created_at for code in new)
+        cut_short(connection, replaced, now=now, claimed=not open_ended)
+
+
+def _replaced(connection: Connection, new: Sequence[NewCode]) -> set[str]:
+    """The jobs whose codes go."""
+    rows = connection.execute(
+        select(codes.c.place, codes.c.job_id).where(codes.c.place.in_({c.place for c in new}))
+    )
+    live: dict[str, str] = {row.place: row.job_id for row in rows}
+    seen = set(live.values()) | {code.job_id for code in new}
+    live |= {code.place: code.job_id for code in new}
+    return seen - set(live.values())
 
 
 def write_guesses(

@@ -71,7 +71,7 @@ class LimitedJobs:
                 self._remembering(self._commits.submit(write_takes, item.take))
         job = raised(insert_jobs(connection, [item.job])[0])
         if job.created and item.code is not None:
-            insert_codes(connection, [item.code])
+            insert_codes(connection, [item.code], open_ended=True)
         return job
 
     def _submitted(

@@ -13,14 +13,27 @@ from sqlalchemy import Engine
 
 from models.allowances import announce_alarms, list_alarms, release_alarms
 from models.audits import audits_of
-from models.codes import NewCode
+from models.codes import NewCode, insert_codes
 from models.database import writing
 from models.errors import IdempotencyConflict, Throttled
 from models.jobs import EnqueuedJob, insert_jobs
+from models.ledger import LedgerWriter
 from models.limited_jobs import LimitedJob, write_limited_jobs
 from models.limits import Demand, Rule, Take, Watch
+from models.states import Event, State
 from models.tables import codes, jobs
-from tests.models.rows import NOW, SECOND, a_job, all_rows, write
+from tests.models.rows import (
+    KEY,
+    NOW,
+    SECOND,
+    a_job,
+    a_settlement,
+    all_rows,
+    change_job,
+    claim,
+    job_row,
+    write,
+)
 
 ONE, DAY = Rule(1, 60), Rule(40, 86400)
 
@@ -32,16 +45,16 @@ def a_limited_job(
     return LimitedJob(job=a_job(**job), take=take)
 
 
-def with_code(item: LimitedJob) -> LimitedJob:
+def with_code(item: LimitedJob, *, at: dt.datetime = NOW, place: str = "c" * 64) -> LimitedJob:
     code = NewCode(
-        place="c" * 64,
+        place=place,
         subject="5" * 64,
         job_id=item.job.id,
         backend="shop",
         scene="login",
         digest="d" * 64,
-        created_at=NOW,
-        expires_at=NOW + 300 * SECOND,
+        created_at=at,
+        expires_at=at + 300 * SECOND,
     )
     return replace(item, code=code)
 
@@ -94,6 +107,100 @@ def test_a_job_that_was_stored_meanwhile_costs_nothing(
                 later.result(0.3)
         assert not later.result()[0].created
     assert isinstance(accept(engine, a_limited_job("q"))[0], EnqueuedJob)
+
+
+# Codes that are replaced.
+
+LATER = NOW + 61 * SECOND
+
+
+def replace_code(engine: Engine) -> str:
+    """A newer code for the same place."""
+    (newer,) = accept(engine, with_code(a_limited_job(at=LATER), at=LATER))
+    assert newer.created
+    return str(newer.id)
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RETRYING, State.SCHEDULED])
+def test_a_waiting_text_is_over_when_a_newer_code_replaces_its_own(
+    engine: Engine, state: State
+) -> None:
+    older = with_code(a_limited_job())
+    accept(engine, older)
+    change_job(engine, older.job.id, state=state)
+    newer = replace_code(engine)
+    row = job_row(engine, older.job.id)
+    assert (row.state, row.sealed) == (State.EXPIRED, None)
+    assert claim(engine, older.job.id, at=LATER) is None
+    assert claim(engine, newer, at=LATER) is not None
+
+
+def test_a_text_that_cannot_be_sent_yet_is_not_tried_again_after_its_code(engine: Engine) -> None:
+    older = with_code(a_limited_job())
+    accept(engine, older)
+    held = claim(engine, older.job.id)
+    assert held is not None
+    replace_code(engine)
+    assert job_row(engine, older.job.id).state == State.RUNNING
+    retried = a_settlement(held, Event.RETRY, run_at=LATER, at=LATER)
+    write(engine, LedgerWriter(KEY).write_settlements, retried)
+    assert claim(engine, older.job.id, at=LATER) is None
+    assert job_row(engine, older.job.id).state == State.EXPIRED
+
+
+def test_a_text_that_failed_stays_failed_and_is_never_replayed_after_its_code(
+    engine: Engine,
+) -> None:
+    older = with_code(a_limited_job())
+    accept(engine, older)
+    change_job(engine, older.job.id, state=State.FAILED)
+    replace_code(engine)
+    row = job_row(engine, older.job.id)
+    assert (row.state, row.expires_at) == (State.FAILED, LATER)
+
+
+def test_what_was_sent_is_not_touched(engine: Engine) -> None:
+    older = with_code(a_limited_job())
+    accept(engine, older)
+    change_job(engine, older.job.id, state=State.SUCCEEDED)
+    before = job_row(engine, older.job.id)
+    replace_code(engine)
+    assert job_row(engine, older.job.id) == before
+
+
+def test_of_two_codes_in_one_batch_the_last_one_is_sent(engine: Engine) -> None:
+    items = with_code(a_limited_job("p")), with_code(a_limited_job("q"))
+    for repeated in (False, True):
+        accept(engine, *items, repeated=repeated)
+        states = [job_row(engine, item.job.id).state for item in items]
+        assert states == [State.EXPIRED, State.QUEUED]
+
+
+def test_nobody_waits_for_a_worker_that_is_settling_the_older_text(
+    engine: Engine, another_engine: Callable[[], Engine]
+) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time, whoever it is")
+    older = with_code(a_limited_job())
+    accept(engine, older)
+    other = another_engine()
+    with writing(other) as connection:
+        connection.execute(jobs.update().where(jobs.c.id == older.job.id).values(attempts=1))
+        replace_code(engine)
+
+
+def test_a_transaction_that_may_take_its_time_leaves_alone_what_a_worker_holds(
+    engine: Engine,
+) -> None:
+    running, waiting = (with_code(a_limited_job(phone), place=phone) for phone in "pq")
+    accept(engine, running, waiting)
+    claim(engine, running.job.id)
+    before = job_row(engine, running.job.id)
+    newer = [with_code(a_limited_job(), at=LATER, place=place).code for place in "pq"]
+    with writing(engine) as connection:
+        insert_codes(connection, [code for code in newer if code], open_ended=True)
+    assert job_row(engine, running.job.id) == before
+    assert job_row(engine, waiting.job.id).state == State.EXPIRED
 
 
 def test_a_batch_whose_commit_was_cut_off_stands_as_it_was(engine: Engine) -> None:
