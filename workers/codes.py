@@ -46,6 +46,7 @@ _PATIENCE = 12.0
 _LOOK = 0.03
 _QUESTIONS = {"aliyun_sms_auth": SmsCodeCheck}
 """By ``checked_by``."""
+_UNANSWERED = SETTLED - {State.SUCCEEDED}
 
 
 class CodeGuess(Payload):
@@ -175,7 +176,10 @@ class CodeService:
         answer = self._commits.run(write_guesses, judged)
         if isinstance(answer, Verification):
             return answer
-        question = self.jobs.enqueue(_question(answer, guess), backend=backend)
+        payload, key = _question(answer, guess), _question_key(answer, judged)
+        question = self.jobs.enqueue(payload, backend=backend, idempotency_key=key)
+        if question.state in _UNANSWERED:
+            question = self.jobs.enqueue(payload, backend=backend)
         deadline = time.monotonic() + _PATIENCE
         while (passed := _passed(self.jobs.find(question.id), deadline)) is None:
             time.sleep(_LOOK)
@@ -189,7 +193,10 @@ class CodeService:
         answer = await asyncio.wrap_future(self._commits.submit(write_guesses, judged))
         if isinstance(answer, Verification):
             return answer
-        question = await self.jobs.enqueue_async(_question(answer, guess), backend=backend)
+        payload, key = _question(answer, guess), _question_key(answer, judged)
+        question = await self.jobs.enqueue_async(payload, backend=backend, idempotency_key=key)
+        if question.state in _UNANSWERED:
+            question = await self.jobs.enqueue_async(payload, backend=backend)
         deadline = time.monotonic() + _PATIENCE
         # The worker that asks is another process: there is no event to wait for.
         while (  # noqa: ASYNC110
@@ -262,6 +269,11 @@ def _question(answer: CheckElsewhere, guess: CodeGuess) -> Payload:
             f"nobody can be asked about codes of {answer.checked_by}"
         ) from None
     return payload(phone=guess.phone, code=guess.code, scene=guess.scene)
+
+
+def _question_key(answer: CheckElsewhere, guess: Guess) -> str:
+    """The same verification of the same code asks once: a provider says yes once only."""
+    return f"{guess.id}-{guess.digest(answer.job_id)}"
 
 
 def _passed(question: JobView | None, deadline: float) -> bool | None:

@@ -12,6 +12,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import redis
 
@@ -38,9 +39,9 @@ for i, key in ipairs(KEYS) do
         longest, place = left, i
     end
 end
-return {longest, place}
+return {longest, place, place > 0 and redis.call('get', KEYS[place])}
 """
-"""Milliseconds until all of some keys have a permit again, and which is the last."""
+"""Milliseconds until all of some keys have a permit again, which is the last, and why."""
 
 
 class Shield:
@@ -61,14 +62,15 @@ class Shield:
         if self._script is None or not demands or time.monotonic() < self._down_until:
             return None
         try:
-            left, place = self._script(keys=[_name(demand.key) for demand in demands])
+            left, place, code = self._script(keys=[_name(demand.key) for demand in demands])
         except redis.RedisError as error:
             self._failed(error)
             return None
         self._answered()
         if left <= 0:
             return None
-        return throttled(demands[place - 1], left / 1000)
+        # A newcomer is refused under the key of its phone, but not for its phone's sake.
+        return throttled(replace(demands[place - 1], code=code.decode()), left / 1000)
 
     def remember(self, refusal: Throttled) -> None:
         """Keep a refusal of the database's."""
@@ -76,7 +78,8 @@ class Shield:
         if self._client is None or not refusal.key or time.monotonic() < self._down_until:
             return
         try:
-            self._client.set(_name(refusal.key), b"", px=max(1, math.ceil(seconds * 1000)))
+            milliseconds = max(1, math.ceil(seconds * 1000))
+            self._client.set(_name(refusal.key), refusal.code or "", px=milliseconds)
         except redis.RedisError as error:
             self._failed(error)
 

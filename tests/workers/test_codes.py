@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -282,6 +283,46 @@ def test_a_provider_that_says_nothing_leaves_the_guess_counted(
     assert caught.value.code == "code.unsaid"
     with a_provider(engine, state=State.SUCCEEDED, result={"verdict": "fail"}):
         assert verify(service, "777777").attempts_left == 3
+
+
+def test_whoever_asks_again_before_the_reply_came_asks_the_provider_once(
+    service: CodeService, engine: Engine
+) -> None:
+    handed_over(service, engine)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(verify, service, "777777", key="once") for _ in range(2)]
+        while [row.guesses for row in all_rows(engine, codes)] != [2]:
+            time.sleep(0.01)
+        with a_provider(engine, state=State.SUCCEEDED, result={"verdict": "pass"}) as asked:
+            assert [each.result().verified for each in both] == [True, True]
+    assert len(asked) == 1
+
+
+def test_under_the_same_key_another_code_is_another_question(
+    service: CodeService, engine: Engine
+) -> None:
+    handed_over(service, engine)
+    with a_provider(engine, state=State.SUCCEEDED, result={"verdict": "fail"}) as asked:
+        assert verify(service, "777777", key="once").attempts_left == 4
+        assert verify(service, "888888", key="once").attempts_left == 3
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("in_loop", [False, True], ids=["sync", "async"])
+def test_a_question_that_came_to_nothing_is_asked_anew(
+    service: CodeService, engine: Engine, in_loop: bool
+) -> None:
+    def ask() -> Verification:
+        if not in_loop:
+            return verify(service, "777777", key="once")
+        guess = CodeGuess.model_validate({"phone": PHONE, "scene": "login", "code": "777777"})
+        return asyncio.run(service.verify_async(guess, backend="shop", idempotency_key="once"))
+
+    handed_over(service, engine)
+    with a_provider(engine, state=State.EXPIRED), pytest.raises(RetryError):
+        ask()
+    with a_provider(engine, state=State.SUCCEEDED, result={"verdict": "pass"}):
+        assert ask().verified
 
 
 def test_a_road_that_nobody_can_ask_is_a_fault_of_the_configuration(

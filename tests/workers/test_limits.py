@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from models.errors import Throttled
 from models.group_commit import GroupCommit
-from models.limits import parse_rules
+from models.limits import Demand, parse_rules
 from models.pseudonyms import Pseudonyms
 from models.tables import limits
 from tests.servers import RedisServer
@@ -67,6 +67,15 @@ def test_a_refusal_says_how_long_and_which(make_limiter: MakeLimiter, redis_url:
             limiter.take("k", RULES, code="limit.test")
         assert caught.value.code == "limit.test"
         assert 58 < (caught.value.retry_after or 0) <= 60
+
+
+def test_redis_remembers_why_a_key_was_refused(redis_url: str) -> None:
+    shield = Shield(connect_redis(redis_url))
+    shield.remember(Throttled("x", code="limit.alarm", retry_after=30, key="phone"))
+    refusal = shield.refusal([Demand("client", RULES, "y"), Demand("phone", RULES, "limit.phone")])
+    shield.close()
+    assert refusal is not None
+    assert (refusal.code, refusal.key) == ("limit.alarm", "phone")
 
 
 def test_a_refusal_that_redis_remembers_costs_no_transaction(
