@@ -9,12 +9,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, select, true, update
 
 from models.audits import Audit, write_audits
-from models.batches import insert_into
+from models.batches import Batch, Row, among, insert_into
 from models.errors import Throttled
 from models.group_commit import Transaction
 from models.limits import Demand, Rule, Take, Tally, Watch, milliseconds, throttled
@@ -108,14 +109,7 @@ class Books:
             if tally.changed
         ]
         if rows:
-            statement = insert_into(self._connection.dialect.name, limits)
-            self._connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=[limits.c.key],
-                    set_={n: statement.excluded[n] for n in ("taken", "kept_until")},
-                ),
-                rows,
-            )
+            _STORE.execute(self._connection, rows)
         for scope in sorted(self._changed):
             self._store(self._alarms[scope])
 
@@ -123,25 +117,16 @@ class Books:
         tallies: dict[str, Tally] = {}
         while len(tallies) < len(keys):  # again, if a row was pruned in between
             # First the missing rows, because only a row can be locked.
-            self._connection.execute(
-                insert_into(self._connection.dialect.name, limits).on_conflict_do_nothing(),
-                [{"key": key, "taken": {}, "kept_until": now} for key in keys],
+            _PREPARE.execute(
+                self._connection, [{"key": key, "taken": {}, "kept_until": now} for key in keys]
             )
-            rows = self._connection.execute(
-                select(limits.c.key, limits.c.taken)
-                .where(limits.c.key.in_(keys))
-                .order_by(limits.c.key)
-                .with_for_update()
-            )
+            rows = self._connection.execute(_locking(self._connection.dialect.name), {"keys": keys})
             tallies = {row.key: Tally.read(row.taken) for row in rows}
         return tallies
 
     def _alarms_of(self, scopes: list[str]) -> dict[str, Alarm]:
         rows = self._connection.execute(
-            select(alarms)
-            .where(alarms.c.scope.in_(scopes))
-            .order_by(alarms.c.scope)
-            .with_for_update()
+            _alarming(self._connection.dialect.name), {"scopes": scopes}
         )
         return {row.scope: _alarm(row) for row in rows}
 
@@ -206,6 +191,37 @@ class Books:
                 set_={name: statement.excluded[name] for name in names},
             )
         )
+
+
+def _insert(dialect: str, row: Row) -> Any:
+    return insert_into(dialect, limits).from_select(
+        list(row.keys()), select(*row.values()).where(true())
+    )
+
+
+def _upsert(dialect: str, row: Row) -> Any:
+    statement = _insert(dialect, row)
+    return statement.on_conflict_do_update(
+        index_elements=[limits.c.key],
+        set_={name: statement.excluded[name] for name in ("taken", "kept_until")},
+    )
+
+
+_COLUMNS = {column.name: column.type for column in limits.c}
+_PREPARE = Batch(_COLUMNS, lambda dialect, row: _insert(dialect, row).on_conflict_do_nothing())
+_STORE = Batch(_COLUMNS, _upsert)
+
+
+@cache
+def _locking(dialect: str) -> Select[Any]:
+    wanted = select(limits.c.key, limits.c.taken).where(among(dialect, limits.c.key, "keys"))
+    return wanted.order_by(limits.c.key).with_for_update()
+
+
+@cache
+def _alarming(dialect: str) -> Select[Any]:
+    wanted = select(alarms).where(among(dialect, alarms.c.scope, "scopes"))
+    return wanted.order_by(alarms.c.scope).with_for_update()
 
 
 def write_takes(transaction: Transaction, takes: Sequence[Take]) -> list[Throttled | None]:

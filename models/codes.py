@@ -11,11 +11,12 @@ import datetime as dt
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, select, true, update
 
-from models.batches import insert_into
+from models.batches import Batch, Row, among, insert_into
 from models.claims import cut_short
 from models.group_commit import Transaction
 from models.tables import codes
@@ -126,16 +127,9 @@ def insert_codes(
     if not new:
         return
     replaced = _replaced(connection, new)
-    statement = insert_into(connection.dialect.name, codes)
-    names = [column.name for column in codes.c if column.name != "place"]
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[codes.c.place],
-            set_={name: statement.excluded[name] for name in names},
-        ),
-        # In one order everywhere, so that two batches cannot lock each other out.
-        sorted((_row(code) for code in new), key=lambda row: row["place"]),
-    )
+    # The last one of a place; in one order everywhere, so that batches cannot lock each other out.
+    live = {code.place: _row(code) for code in new}
+    _INSERT.execute(connection, [live[place] for place in sorted(live)])
     if replaced:
         now = max(code.created_at for code in new)
         cut_short(connection, replaced, now=now, claimed=not open_ended)
@@ -143,9 +137,8 @@ def insert_codes(
 
 def _replaced(connection: Connection, new: Sequence[NewCode]) -> set[str]:
     """The jobs whose codes go."""
-    rows = connection.execute(
-        select(codes.c.place, codes.c.job_id).where(codes.c.place.in_({c.place for c in new}))
-    )
+    places = sorted({code.place for code in new})
+    rows = connection.execute(_standing(connection.dialect.name), {"places": places})
     live: dict[str, str] = {row.place: row.job_id for row in rows}
     seen = set(live.values()) | {code.job_id for code in new}
     live |= {code.place: code.job_id for code in new}
@@ -209,6 +202,25 @@ def checker_of(connection: Connection, job_id: str) -> str | None:
 def prune_codes(connection: Connection, *, now: dt.datetime) -> int:
     """Forget codes whose lifetime has been over for an hour."""
     return connection.execute(delete(codes).where(codes.c.expires_at < now - _KEPT)).rowcount
+
+
+@cache
+def _standing(dialect: str) -> Select[Any]:
+    standing = select(codes.c.place, codes.c.job_id)
+    return standing.where(among(dialect, codes.c.place, "places"))
+
+
+def _upsert(dialect: str, row: Row) -> Any:
+    statement = insert_into(dialect, codes).from_select(
+        list(row.keys()), select(*row.values()).where(true())
+    )
+    return statement.on_conflict_do_update(
+        index_elements=[codes.c.place],
+        set_={name: statement.excluded[name] for name in row if name != "place"},
+    )
+
+
+_INSERT = Batch({column.name: column.type for column in codes.c}, _upsert)
 
 
 def _row(code: NewCode) -> dict[str, Any]:
