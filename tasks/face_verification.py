@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, StringConstraints
 
 from models.clock import utc_now
-from models.errors import UnknownOutcomeError, WaitError, ZjjError
+from models.errors import UnknownOutcomeError, WaitError
 from models.pii import DeviceInfo, IdNumber, RealName
 from models.states import Event
-from tasks.identity_check import GUARDIAN_CONSENT_REQUIRED, UNAVAILABLE, is_child
-from tasks.outcomes import Outcome, outcome_of, succeeded
+from tasks.identity_check import GUARDIAN_CONSENT_REQUIRED, is_child
+from tasks.outcomes import Outcome, succeeded
 from tasks.payload import ConsentRef, Payload, UserId
 from tasks.retries import RetryRule
 from tasks.task import Context, Task
@@ -72,10 +72,7 @@ class FaceResult(Payload):
 def _begin(payload: FaceVerification, attempt: Attempt, context: Context) -> Outcome:
     if is_child(payload.id_number) and payload.guardian_ref is None:
         return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
-    try:
-        begun = context.faces.begin(attempt)
-    except ZjjError as error:
-        return _without_verdict(error, attempt, _BEGIN)
+    begun = context.faces.begin(attempt)
     outcome = succeeded(certify_id=begun.certify_id, verdict_job=begun.job.id)
     return replace(outcome, change=begun)
 
@@ -85,10 +82,7 @@ def _ask(_payload: FaceResult, attempt: Attempt, context: Context) -> Outcome:
         checked = context.faces.verdict(attempt)
     except UnknownOutcomeError as error:
         # A question does nothing, so it can be asked again.
-        again = WaitError("no answer came", code=error.code, retry_after=_ASK.cap)
-        return _without_verdict(again, attempt, _ASK)
-    except ZjjError as error:
-        return _without_verdict(error, attempt, _ASK)
+        raise WaitError("no answer came", code=error.code, retry_after=_ASK.cap) from None
     if checked is None:
         raise WaitError(
             "the person has not shown a face yet",
@@ -100,14 +94,6 @@ def _ask(_payload: FaceResult, attempt: Attempt, context: Context) -> Outcome:
         verdict=checked.verdict,
         checked_at=utc_now().isoformat(timespec="seconds"),
     )
-
-
-def _without_verdict(error: ZjjError, attempt: Attempt, rule: RetryRule) -> Outcome:
-    outcome = outcome_of(error)
-    later = outcome.event is Event.WAIT or (
-        outcome.event is Event.RETRY and attempt.number < rule.attempts
-    )
-    return outcome if later else replace(outcome, result={"verdict": UNAVAILABLE})
 
 
 def _ask_again(
@@ -129,6 +115,7 @@ FACE_VERIFICATION = Task(
     operations=("aliyun.face.begin",),
     announces=True,
     forgets=True,
+    concludes=True,
 )
 
 FACE_RESULT = Task(
@@ -145,6 +132,7 @@ FACE_RESULT = Task(
     reconcile=_ask_again,
     repeatable=True,
     announces=True,
+    concludes=True,
 )
 
 FACE_KINDS = (FACE_VERIFICATION.kind, FACE_RESULT.kind)

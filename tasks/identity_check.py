@@ -10,10 +10,9 @@ from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_val
 from pydantic_core import PydanticCustomError
 
 from models.clock import BEIJING, utc_now
-from models.errors import WaitError, ZjjError
 from models.pii import IdNumber, Phone, RealName
 from models.states import Event
-from tasks.outcomes import Outcome, outcome_of, succeeded
+from tasks.outcomes import Outcome, succeeded
 from tasks.payload import ConsentRef, Payload, UserId
 from tasks.retries import RetryRule
 from tasks.task import Context, Task
@@ -25,7 +24,6 @@ __all__ = [
     "GUARDIAN_CONSENT_REQUIRED",
     "IDENTITY_CHECK",
     "ORDER_MISMATCH",
-    "UNAVAILABLE",
     "IdentityCheck",
     "IdentityPurpose",
     "is_child",
@@ -118,9 +116,6 @@ GUARDIAN_CONSENT_REQUIRED = "guardian_consent_required"
 ORDER_MISMATCH = "order_mismatch"
 """Reason code: the order number that the person gave is not that of the order on file."""
 
-UNAVAILABLE = "unavailable"
-"""Verdict of a check that ended without one."""
-
 _ADULT_ENOUGH = 14
 """Years; below, PIPL 31 and the policy's chapter 七 ask for a guardian."""
 _RETRY = RetryRule(attempts=2, base=1.0, cap=5)
@@ -136,18 +131,7 @@ def _check(payload: IdentityCheck, attempt: Attempt, context: Context) -> Outcom
         return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
     if not payload.names_its_order:
         return Outcome(event=Event.FAIL, code=ORDER_MISMATCH)
-    try:
-        return _verdict(attempt, context, with_phone=payload.with_phone)
-    except WaitError:
-        raise
-    except ZjjError as error:
-        outcome = outcome_of(error)
-        again = outcome.event is Event.RETRY and attempt.number < _RETRY.attempts
-        return outcome if again else replace(outcome, result={"verdict": UNAVAILABLE})
-
-
-def _verdict(attempt: Attempt, context: Context, *, with_phone: bool) -> Outcome:
-    desk = context.identities
+    desk, with_phone = context.identities, payload.with_phone
     if record := desk.remembered(attempt, with_phone=with_phone):
         at = record.at.isoformat(timespec="seconds")
         return succeeded(verdict=record.verdict, checked_at=at, answered_by="record")
@@ -175,4 +159,5 @@ IDENTITY_CHECK = Task(
     operations=("aliyun.identity.two_factor", "aliyun.identity.three_factor"),
     announces=True,
     forgets=True,
+    concludes=True,
 )

@@ -90,9 +90,9 @@ def _check(_payload: PhoneCheck, attempt: Attempt, context: Context) -> Outcome:
     try:
         own = context.logins.is_own(attempt)
     except ZjjError as error:
-        return replace(_without_number(error), result={"verdict": "unavailable"})
+        return _without_number(error)
     if own is None:
-        return Outcome(event=Event.FAIL, code=NEW_TOKEN, result={"verdict": "unavailable"})
+        return Outcome(event=Event.FAIL, code=NEW_TOKEN)
     return succeeded(verdict="match" if own else "mismatch")
 
 
@@ -134,4 +134,5 @@ PHONE_CHECK = replace(
     handle=_check,
     subject=lambda payload: payload.phone,
     operations=("aliyun.login.verify",),
+    concludes=True,
 )

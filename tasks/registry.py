@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
+from models.states import SETTLED, State
 from tasks.face_verification import FACE_RESULT, FACE_VERIFICATION
 from tasks.identity_check import IDENTITY_CHECK
 from tasks.payload import Payload
@@ -20,7 +22,10 @@ from tasks.sms_report import SMS_REPORT
 from tasks.task import Task, UnknownKind
 from tasks.webhook import WEBHOOK
 
-__all__ = ["TASKS", "task_for", "task_named"]
+__all__ = ["TASKS", "UNAVAILABLE", "task_for", "task_named", "told"]
+
+UNAVAILABLE = "unavailable"
+"""Verdict of a job that ended without one."""
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
@@ -68,3 +73,18 @@ def task_for(payload: Payload) -> Task:
         if type(payload) is task.payload:
             return task
     raise UnknownKind(f"{type(payload).__name__} is the payload of no task")
+
+
+def told(kind: str, state: State, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The result of a job as its backend is told it: one that ended without its verdict says so.
+
+    However it ended: refused, expired, withdrawn, or cut short by a worker's death. An unknown
+    outcome is no end where the recipient is asked about it.
+    """
+    task = TASKS.get(kind)
+    ended = state in SETTLED - {State.SUCCEEDED}
+    if task is None or not task.concludes or not ended or "verdict" in result:
+        return result
+    if state is State.UNKNOWN and task.reconcile is not None:
+        return result
+    return {**result, "verdict": UNAVAILABLE}

@@ -198,6 +198,8 @@ class Task:
         announces: Whether the backend is told by a webhook how the job ends.
         forgets: Whether the payload is erased at every end, so that nothing of it is replayed; else
             failed and unknown jobs keep theirs until their retention is over.
+        concludes: Whether it is to bring a verdict; of one that ends without, backends are told
+            that it is unavailable.
         lane: Jobs of one lane are done one after the other; None for a job that need not wait.
     """
 
@@ -218,4 +220,5 @@ class Task:
     asks_about: tuple[str, ...] = ()
     announces: bool = False
     forgets: bool = False
+    concludes: bool = False
     lane: Callable[[Any], str | None] = _no_lane

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
@@ -22,6 +23,7 @@ from models.limits import Take
 from models.states import State
 from tasks.payload import Payload
 from tasks.preparation import Preparation
+from tasks.registry import told
 from workers.dispatch import Dispatcher
 from workers.limited_jobs import LimitedJobs
 from workers.limits import Shield
@@ -150,7 +152,8 @@ class JobService:
             DatabaseUnavailable: The database does not answer.
         """
         with answering(), self._engine.connect() as connection:
-            return find_job(connection, job_id, backend=backend)
+            job = find_job(connection, job_id, backend=backend)
+        return job and replace(job, result=told(job.kind, job.state, job.result))
 
     async def find_async(self, job_id: str, *, backend: str | None = None) -> JobView | None:
         """:meth:`find` for an event loop."""

@@ -11,6 +11,7 @@ from models.database import writing
 from models.endings import Ending, any_unannounced, take_unannounced
 from models.jobs import insert_jobs
 from tasks.announcements import Announcement, VerdictName
+from tasks.registry import told
 from workers.dispatch import Dispatcher
 from workers.webhooks import Announcer
 
@@ -59,6 +60,8 @@ def _announcement(ending: Ending) -> Announcement:
     reason = ending.reason
     if reason is not None and not _CODE.fullmatch(reason):
         reason = "other"
+    known = {} if ending.verdict is None else {"verdict": ending.verdict}
+    verdict = told(ending.kind, ending.state, known).get("verdict")
     return Announcement.model_validate(
         {
             "event": "job.settled",
@@ -68,6 +71,6 @@ def _announcement(ending: Ending) -> Announcement:
             "kind": ending.kind,
             "status": ending.state,
             "reason_code": reason,
-            "verdict": ending.verdict if ending.verdict in _VERDICTS else None,
+            "verdict": verdict if verdict in _VERDICTS else None,
         }
     )

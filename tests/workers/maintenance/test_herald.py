@@ -129,6 +129,16 @@ def test_what_expires_and_what_is_cancelled_is_told_too(engine: Engine, herald: 
     assert {told["status"] for told in _told(engine)} == {"expired", "cancelled"}
 
 
+@pytest.mark.parametrize("state", [State.FAILED, State.UNKNOWN, State.EXPIRED, State.CANCELLED])
+def test_a_verdict_that_never_came_is_told_as_unavailable(
+    engine: Engine, herald: Herald, state: State
+) -> None:
+    _ended(engine, state, kind="identity_check", reason="worker.lost")
+    herald.round()
+    (told,) = _told(engine)
+    assert (told["verdict"], told["reason_code"]) == ("unavailable", "worker.lost")
+
+
 def test_nobody_is_told_of_jobs_that_do_not_announce_or_go_on(
     engine: Engine, herald: Herald
 ) -> None:
