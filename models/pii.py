@@ -252,11 +252,13 @@ class RealName(Personal):
 
     __slots__ = ()
     category = "user.name"
+    _DOTS = "•‧・･．∙⋅"
+    """What keyboards have for the middle dot of a card."""
     _HAN = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]"
     json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
         "description": "As on the identity card: Han characters, with · between parts.",
-        "pattern": f"^{_HAN}(?:[·•‧・．]?{_HAN})+$",
+        "pattern": f"^{_HAN}(?:[·{_DOTS}]?{_HAN})+$",
         "minLength": 2,
         "maxLength": 30,
         "examples": ["张三"],
@@ -267,7 +269,7 @@ class RealName(Personal):
     @classmethod
     def _parse(cls, text: str) -> str:
         text = unicodedata.normalize("NFC", text)
-        for dot in "•‧・．":
+        for dot in cls._DOTS:
             text = text.replace(dot, "·")
         if not cls._SHAPE.fullmatch(text):
             raise InvalidValue("must be 2 to 30 Han characters, with · between parts")

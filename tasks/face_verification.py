@@ -70,7 +70,7 @@ class FaceResult(Payload):
 
 
 def _begin(payload: FaceVerification, attempt: Attempt, context: Context) -> Outcome:
-    if is_child(payload.id_number) and payload.guardian_ref is None:
+    if is_child(payload.id_number, utc_now()) and payload.guardian_ref is None:
         return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
     begun = context.faces.begin(attempt)
     outcome = succeeded(certify_id=begun.certify_id, verdict_job=begun.job.id)

@@ -121,13 +121,13 @@ _ADULT_ENOUGH = 14
 _RETRY = RetryRule(attempts=2, base=1.0, cap=5)
 
 
-def is_child(id_number: IdNumber) -> bool:
-    """Whether the person is so young today that a guardian must agree."""
-    return id_number.age_on(utc_now().astimezone(BEIJING).date()) < _ADULT_ENOUGH
+def is_child(id_number: IdNumber, now: dt.datetime) -> bool:
+    """Whether the person is so young that a guardian must agree; days begin when they do in China."""
+    return id_number.age_on(now.astimezone(BEIJING).date()) < _ADULT_ENOUGH
 
 
 def _check(payload: IdentityCheck, attempt: Attempt, context: Context) -> Outcome:
-    if is_child(payload.id_number) and payload.guardian_ref is None:
+    if is_child(payload.id_number, utc_now()) and payload.guardian_ref is None:
         return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
     if not payload.names_its_order:
         return Outcome(event=Event.FAIL, code=ORDER_MISMATCH)

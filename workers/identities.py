@@ -193,22 +193,22 @@ class IdentityChecks:
                 subject=attempt.subject or "",
                 backend=attempt.backend,
                 consent_ref=attempt.consent_ref or "",
-                guardian_ref=_guardian_of(attempt),
+                guardian_ref=self._guardian_of(attempt),
                 provider_request_id=checked.provider_request_id,
                 job_id=attempt.job_id,
             )
         )
 
+    def _guardian_of(self, attempt: Attempt) -> str | None:
+        """The guardian's consent that a check has rested on."""
+        number = attempt.held["id_number"]
+        needed = isinstance(number, IdNumber) and is_child(number, self._clock())
+        return attempt.guardian_ref if needed else None
+
     def _fingerprint(self, attempt: Attempt, *, with_phone: bool) -> str:
         factors = (*_FACTORS, "phone") if with_phone else _FACTORS
         held = {name: attempt.held[name] for name in factors}
         return self._pseudonyms.fingerprint("identity verdict", held)
-
-
-def _guardian_of(attempt: Attempt) -> str | None:
-    """The guardian's consent that a check has rested on."""
-    number = attempt.held["id_number"]
-    return attempt.guardian_ref if isinstance(number, IdNumber) and is_child(number) else None
 
 
 def open_identity_checks(gate: Gate, engine: Engine, settings: Settings) -> IdentityChecks:

@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 from stdnum.cn import ric
 
-from models.clock import BEIJING
 from models.pii import IdNumber, Phone, RealName
 from tasks import IdentityCheck
 from tasks.identity_check import IDENTITY_CHECK, is_child
@@ -84,13 +83,26 @@ def test_the_phone_is_a_factor_only_while_nobody_has_verified_it(
     assert a_check(**changes).with_phone is with_phone
 
 
-@pytest.mark.parametrize(("days", "child"), [(1, True), (0, False), (-1, False)])
-def test_a_child_is_one_until_the_fourteenth_birthday(days: int, child: bool) -> None:
-    today = dt.datetime.now(BEIJING).date()
-    fourteen = today.replace(year=today.year - 14, day=min(today.day, 28))
-    born = fourteen + dt.timedelta(days=days + today.day - min(today.day, 28))
-    head = f"999999{born:%Y%m%d}001"
-    assert is_child(IdNumber(head + str(ric.calc_check_digit(head + "0")))) is child
+@pytest.mark.parametrize(
+    ("now", "child"),
+    [
+        ("2026-11-29T15:59:59Z", True),  # 23:59:59 in China, the day before
+        ("2026-11-29T16:00:00Z", False),
+        ("2026-11-30T15:59:59Z", False),
+        ("2025-11-30T12:00:00Z", True),
+    ],
+)
+def test_a_child_is_one_until_the_fourteenth_birthday_begins_in_china(
+    now: str, child: bool
+) -> None:
+    born = IdNumber("99999920121130001" + ric.calc_check_digit("999999201211300010"))
+    assert is_child(born, dt.datetime.fromisoformat(now)) is child
+
+
+@pytest.mark.parametrize(("day", "child"), [("2026-02-28", True), ("2026-03-01", False)])
+def test_who_was_born_on_a_leap_day_is_of_age_on_the_first_of_march(day: str, child: bool) -> None:
+    born = IdNumber("99999920120229001" + ric.calc_check_digit("999999201202290010"))
+    assert is_child(born, dt.datetime.fromisoformat(f"{day}T12:00:00+08:00")) is child
 
 
 @pytest.mark.parametrize(
@@ -102,6 +114,7 @@ def test_a_child_is_one_until_the_fourteenth_birthday(days: int, child: bool) ->
         "99999929900101018X",  # not born yet
         "99999917900101018X",  # too old to live
         "99999919900101018",
+        "999999900101009",  # the 15 digits of before 1999
         "99999919900101018X\n",
     ],
 )
@@ -111,14 +124,33 @@ def test_a_wrong_number_never_becomes_a_job(number: str) -> None:
     assert number.strip() not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["Zhang San", "张", "张3", "张·", "·张三", "张 三", "张" * 31])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Zhang San",
+        "张",
+        "张3",
+        "张·",
+        "·张三",
+        "张··三",
+        "张 三",
+        "张" * 31,
+        "张a三",
+        "张Ａ三",  # full width
+        "张а三",  # Cyrillic
+        "张.三",
+        "张\u200b三",
+        "张三\n",
+    ],
+)
 def test_a_name_that_no_card_bears_never_becomes_a_job(name: str) -> None:
     with pytest.raises(ValidationError):
         a_check(name=name)
 
 
-def test_a_name_with_a_dot_is_a_name() -> None:
-    assert a_check(name="阿卜杜拉•买买提").name == RealName("阿卜杜拉·买买提")
+@pytest.mark.parametrize("dot", "·•‧・･．∙⋅")
+def test_a_name_with_a_dot_is_a_name_whichever_dot_it_is(dot: str) -> None:
+    assert a_check(name=f"阿卜杜拉{dot}买买提").name == RealName("阿卜杜拉·买买提")
 
 
 def test_its_payload_is_forgotten_at_every_end_and_its_backend_is_told() -> None:

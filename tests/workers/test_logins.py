@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,13 @@ def test_the_number_is_taken_once_by_the_backend_that_asked(
     assert phones.take(view.id, backend="another") is None
     assert phones.take(view.id, backend="test") == PHONE
     assert phones.take(view.id, backend="test") is None
+
+
+def test_of_many_fetches_at_once_one_gets_the_number(run: Run, phones: LoginPhones) -> None:
+    view = run(PhoneLogin)
+    with ThreadPoolExecutor(6) as pool:
+        taken = list(pool.map(lambda _: phones.take(view.id, backend="test"), range(6)))
+    assert sorted(taken, key=str) == [PHONE, *[None] * 5]
 
 
 @BOTH
