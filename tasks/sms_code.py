@@ -66,10 +66,8 @@ ROADS = (
     ),
 )
 
-
-"""Aliyun files texts under the days of this clock (QuerySendDetails, SendDate)."""
 _MIDNIGHT = dt.timedelta(minutes=2)
-"""So close to it a text may stand under either day."""
+"""So close to Beijing's midnight a text may stand under either day (QuerySendDetails, SendDate)."""
 
 
 def days_of(sent_at: dt.datetime) -> list[dt.date]:

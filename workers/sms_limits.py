@@ -1,8 +1,8 @@
 """What one SMS code costs: permits of its phone, its backend and whoever asked for it.
 
-The windows of a phone and scene are those of the provider (Aliyun, "SMS frequency limits": one a
-minute, five an hour and ten a day for one number and signature; forty a day for one number), so
-that what we accept is not refused there.
+The windows' numbers are those of the provider (Aliyun, "SMS frequency limits": one a minute, five an
+hour and ten a day for one number and signature; forty a day for one number). It counts all scenes
+of a signature together, we count each.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from integrations.aliyun import AliyunCredentials, AliyunSms, AliyunSmsAuth
-from integrations.aliyun.wordings import load_wordings, template_codes
+from integrations.aliyun.wordings import check_promises, load_wordings, template_codes
 from integrations.gate import Gate
 from integrations.sandbox.config import GIFTED_TEMPLATES, SCENE_TEMPLATES, SandboxConfig
 from models.errors import ConfigurationError
@@ -68,6 +68,7 @@ def open_sms_roads(gate: Gate, settings: Settings) -> SmsRoads:
         sign = signs[road]
         if sign is None:
             raise ConfigurationError(f"the road {road} needs ZJJ_{road.upper()}_SIGN_NAME")
+        check_promises(gate.policy, road, wordings[road], settings.code_seconds)
         setting = f"ZJJ_{road.upper()}_TEMPLATES"
         return sign, template_codes(wordings[road], given[road], setting=setting)
 

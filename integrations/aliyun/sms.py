@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AliyunSms", "Delivery", "DeliveryState", "check_configured"]
 
-"""Aliyun counts days by this clock."""
-
 _PAGE_SIZE = 50
 _MOST_PAGES = 4
 _ROWS = "SmsSendDetailDTOs.SmsSendDetailDTO"

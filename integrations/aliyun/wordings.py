@@ -22,11 +22,12 @@ from models.errors import ConfigurationError
 if TYPE_CHECKING:
     from integrations.policy import Operation, Policy
 
-__all__ = ["SEND_OPERATIONS", "Wording", "load_wordings", "template_codes"]
+__all__ = ["SEND_OPERATIONS", "Wording", "check_promises", "load_wordings", "template_codes"]
 
 SEND_OPERATIONS = {"aliyun_sms": "aliyun.sms.send", "aliyun_sms_auth": "aliyun.sms_auth.send"}
 """By road: the operation that sends."""
 
+_PROMISE = re.compile(r"(\d+) ?分钟", re.ASCII)
 _VARIABLE = re.compile(r"\$\{(\w*)\}")
 _LONGEST_TEXT = 70
 _LONGEST_SIGN = 12 + len("【】")
@@ -80,6 +81,32 @@ def load_wordings(
             for scene, text in texts.items():
                 _check(f"{road}.{scene}", text, longest)
     return found
+
+
+def check_promises(policy: Policy, road: str, texts: Mapping[str, Wording], seconds: int) -> None:
+    """See that no text of a road promises a code a longer life than it has.
+
+    Args:
+        policy: Fixes what stands for a variable such as ``min``.
+        seconds: How long a code can be verified.
+
+    Raises:
+        ConfigurationError: One does.
+    """
+    operation = policy.operation(SEND_OPERATIONS[road])
+    fixed = {
+        path[1]: str(operation.fields[name].const)
+        for name, path in operation.paths.items()
+        if path[0] == "TemplateParam"
+    }
+    for scene, text in texts.items():
+        told = _VARIABLE.sub(lambda match: fixed.get(match[1], ""), text.wording)
+        minutes = max((int(promise) for promise in _PROMISE.findall(told)), default=0)
+        if minutes * 60 > seconds:
+            raise _wrong(
+                f"{road}.{scene}.wording",
+                f"promises {minutes} minutes, and ZJJ_CODE_SECONDS ends a code after {seconds} seconds",
+            )
 
 
 def template_codes(

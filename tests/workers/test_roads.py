@@ -435,6 +435,14 @@ def test_roads_are_a_list_of_known_names() -> None:
             load_settings(sms_roads=wrong)
 
 
+def test_a_worker_does_not_start_with_a_text_that_promises_too_much(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZJJ_CODE_SECONDS", "120")
+    with pytest.raises(ConfigurationError, match="promises 5 minutes"):
+        world.worker()
+
+
 def test_a_job_that_was_paused_by_a_person_takes_the_other_road(world: World) -> None:
     with writing(world.engine) as connection:
         pause(

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 import integrations.aliyun
-from integrations.aliyun.wordings import load_wordings, template_codes
+from integrations.aliyun.wordings import check_promises, load_wordings, template_codes
 from integrations.policy import load_policy
 from models.errors import ConfigurationError
 from tasks.sms_code import Scene
@@ -59,6 +59,20 @@ def test_a_mistake_in_the_file_is_named_by_its_place(
     path.write_text(TEXT.replace(old, new, 1), "utf-8")
     with pytest.raises(ConfigurationError, match=place.replace(".", r"\.")):
         load_wordings(POLICY, SCENES, path)
+
+
+@pytest.mark.parametrize("road", ["aliyun_sms", "aliyun_sms_auth"])
+def test_no_text_promises_a_code_a_longer_life_than_it_has(road: str) -> None:
+    texts = load_wordings(POLICY, SCENES)[road]
+    check_promises(POLICY, road, texts, 300)
+    with pytest.raises(ConfigurationError, match=rf"{road}\.\w+\.wording: promises 5 minutes"):
+        check_promises(POLICY, road, texts, 299)
+
+
+def test_a_text_that_names_no_time_promises_none() -> None:
+    texts = load_wordings(POLICY, SCENES)["aliyun_sms"]
+    bare = {"login": texts["login"].model_copy(update={"wording": "验证码${code}"})}
+    check_promises(POLICY, "aliyun_sms", bare, 60)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
