@@ -26,7 +26,7 @@ from integrations.sandbox.rpc import RpcProvider, need
 from models.clock import BEIJING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from integrations.sandbox.config import SandboxConfig, Template
     from integrations.sandbox.rpc import Operation
@@ -68,6 +68,7 @@ class AliyunSmsProvider(RpcProvider):
             Limit("分钟级", 60, 1), Limit("小时级", 3600, 5), Limit("天级", 86400, 10), clock=clock
         )
         self._per_number = Frequency(Limit("天级", 86400, 40), clock=clock)
+        self._per_template = Frequency(Limit("天级", 86400, 50), clock=clock)
         self._messages: defaultdict[str, list[_Message]] = defaultdict(list)
 
     @property
@@ -101,6 +102,7 @@ class AliyunSmsProvider(RpcProvider):
         self._messages.clear()
         self._per_sign.clear()
         self._per_number.clear()
+        self._per_template.clear()
 
     def _send(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
         need(given, "PhoneNumbers", "SignName", "TemplateCode")
@@ -147,27 +149,33 @@ class AliyunSmsProvider(RpcProvider):
             if template is None:
                 raise Refusal("isv.SMS_TEMPLATE_ILLEGAL", "模板不合法(不存在或被拉黑)")
             content = f"【{sign}】{template.fill(variables_in(template, param))}"
-            self._check_limits(template, number, sign)
-            taken.append(
-                (
-                    sign,
-                    _Message(
-                        number, content, biz_id, out_id, given["TemplateCode"], now, undelivered
-                    ),
-                )
+            message = _Message(
+                number, content, biz_id, out_id, given["TemplateCode"], now, undelivered
             )
+            self._check_limits(template, message, sign)
+            taken.append((sign, message))
         for sign, message in taken:
             self._messages[message.number].append(message)
             self.receipts.add(self._receipt(message), seconds=self.delivery_seconds)
-            if self.limits and template is not None and template.kind == "code":
-                self._per_sign.count((message.number, sign))
-                self._per_number.count(message.number)
+            if self.limits and template is not None:
+                for frequency, key in self._limits_of(template, message, sign):
+                    frequency.count(key)
         return {"BizId": biz_id}
 
-    def _check_limits(self, template: Template, number: str, sign: str) -> None:
-        if not self.limits or template.kind != "code":
+    def _limits_of(
+        self, template: Template, message: _Message, sign: str
+    ) -> list[tuple[Frequency, Hashable]]:
+        """Codes are limited by number and signature, notices by template as well."""
+        if template.kind == "code":
+            number = message.number
+            return [(self._per_sign, (number, sign)), (self._per_number, number)]
+        return [(self._per_template, (message.number, sign, message.template))]
+
+    def _check_limits(self, template: Template, message: _Message, sign: str) -> None:
+        if not self.limits:
             return
-        limit = self._per_sign.exceeded((number, sign)) or self._per_number.exceeded(number)
+        found = (f.exceeded(key) for f, key in self._limits_of(template, message, sign))
+        limit = next((limit for limit in found if limit is not None), None)
         if limit is not None:
             raise Refusal(
                 "isv.BUSINESS_LIMIT_CONTROL", f"触发{limit.word}流控Permits:{limit.permits}"

@@ -111,7 +111,8 @@ class SandboxConfig(_Part):
     )
     """Opens nothing but the sandbox; signs the webhooks that it receives."""
     limits: bool = True
-    """Whether one number gets no more than Aliyun's 1 a minute, 5 an hour, 10 a day."""
+    """Whether one number gets no more than Aliyun's codes (1 a minute, 5 an hour, 10 a day for one
+    signature, 40 a day for all) and notices (50 a day for one signature and template)."""
     latency_ms: float = Field(default=0, ge=0)
     """Milliseconds from the last byte of a request to the first of its reply."""
     delivery_seconds: float = Field(default=0, ge=0)

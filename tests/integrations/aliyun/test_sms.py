@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from integrations.aliyun import AliyunCredentials, AliyunSms, Delivery, DeliveryState
+from integrations.aliyun.codes import REMEDIES
 from integrations.gate import Gate, Timeouts
 from integrations.policy import Policy
 from integrations.sandbox import SCENE_TEMPLATES
@@ -173,6 +174,19 @@ def test_the_providers_codes_arrive_as_errors(
     assert caught.value.stops_recipient is stops
     if "retry_after" in fault:
         assert caught.value.retry_after == 3
+
+
+@pytest.mark.parametrize("code", sorted(REMEDIES))
+def test_every_code_of_the_provider_is_sorted_as_it_comes(
+    sms: AliyunSms, an_attempt: NewAttempt, caller: Caller, code: str
+) -> None:
+    received = code.replace(".*", ".Member").replace("*", "Member")
+    caller.fault(kind="code", code=received, times=1)
+    attempt = an_attempt()
+    with pytest.raises(REMEDIES[code].error) as caught:
+        sms.send_code(attempt)
+    assert caught.value.provider_code == received
+    assert caller.seen(attempt.job_id) == (1, 0)
 
 
 def test_a_wrong_secret_stops_the_recipient(gate: Gate, an_attempt: NewAttempt) -> None:

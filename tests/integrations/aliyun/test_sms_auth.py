@@ -130,6 +130,18 @@ def test_an_unclear_answer_is_unknown_and_a_clear_one_says_what_to_do(
         getattr(road, call)(an_attempt())
 
 
+@pytest.mark.parametrize("code", sorted(SMS_AUTH_REMEDIES))
+@pytest.mark.parametrize("call", ["send_code", "check_code"])
+def test_every_code_of_the_provider_is_sorted_as_it_comes(
+    road: AliyunSmsAuth, an_attempt: NewAttempt, caller: Caller, call: str, code: str
+) -> None:
+    received = code.replace(".*", ".Member").replace("*", "Member")
+    caller.fault(kind="code", code=received, times=1)
+    with pytest.raises(SMS_AUTH_REMEDIES[code].error) as caught:
+        getattr(road, call)(an_attempt())
+    assert caught.value.provider_code == received
+
+
 def test_nothing_listening_is_provably_unsent(
     policy: Policy, ledger: MemoryLedger, an_attempt: NewAttempt
 ) -> None:

@@ -333,6 +333,23 @@ def test_a_question_out_of_range_is_refused(
     assert caller.details(today(clock), **changes)["Code"] == "isv.INVALID_PARAMETERS"
 
 
+def test_one_number_gets_fifty_notices_a_day_of_one_template(caller: Caller, clock: Clock) -> None:
+    def notify(**changes: str) -> dict[str, Any]:
+        fields = a_text(
+            TemplateCode=NOTICE_TEMPLATE, TemplateParam='{"incident":"2026-1"}', **changes
+        )
+        now = dt.datetime.fromtimestamp(clock(), dt.UTC)
+        reply: dict[str, Any] = caller.call("SendSms", fields, at=now).json()
+        return reply
+
+    assert {notify()["Code"] for _ in range(50)} == {"OK"}
+    assert notify()["Message"] == "触发天级流控Permits:50"
+    assert notify(PhoneNumbers="16400001235")["Code"] == "OK"
+    assert caller.send()["Code"] == "OK"
+    clock.moved = 86401
+    assert notify()["Code"] == "OK"
+
+
 def test_notices_take_longer_variables_and_no_limit_of_codes(caller: Caller) -> None:
     for _ in range(2):
         reply = caller.send(

@@ -11,6 +11,8 @@ from alibabacloud_dysmsapi20170525.client import Client
 from alibabacloud_tea_openapi.exceptions import ClientException, ThrottlingException
 from alibabacloud_tea_openapi.models import Config
 
+from integrations.aliyun.codes import REMEDIES
+from integrations.aliyun.receipts import REASONS
 from integrations.sandbox.server import SandboxServer
 from tests.integrations.sandbox.calling import Caller
 from tests.integrations.sandbox.serving import Clock
@@ -40,6 +42,19 @@ def a_request(**changes: str) -> Any:
         **changes,
     }
     return models.SendSmsRequest(**fields)
+
+
+def details(client: Any, clock: Clock) -> Any:
+    """What became of today's texts to the number."""
+    day = dt.datetime.fromtimestamp(clock(), dt.timezone(dt.timedelta(hours=8)))
+    return client.query_send_details(
+        models.QuerySendDetailsRequest(
+            phone_number="16400001234",
+            send_date=day.strftime("%Y%m%d"),
+            page_size=10,
+            current_page=1,
+        )
+    ).body
 
 
 def test_it_sends(server: SandboxServer, caller: Caller) -> None:
@@ -89,18 +104,34 @@ def test_it_sees_throttling_by_the_header(server: SandboxServer, caller: Caller)
     assert (caught.value.code, caught.value.retry_after) == ("Throttling.User", 1500)
 
 
+@pytest.mark.parametrize("code", sorted(REMEDIES))
+def test_it_sees_every_code_on_demand(server: SandboxServer, caller: Caller, code: str) -> None:
+    code = code.replace(".*", ".Member").replace("*", "Member")
+    caller.fault(kind="code", code=code, times=1)
+    if code.startswith(("isv.", "isp.")):
+        assert sdk(server).send_sms(a_request()).body.code == code
+    else:
+        with pytest.raises(ClientException) as caught:
+            sdk(server).send_sms(a_request())
+        assert caught.value.code == code
+    assert caller.seen(JOB) == (1, 0)
+
+
+@pytest.mark.parametrize("code", sorted(REASONS))
+def test_it_sees_every_reason_why_a_text_did_not_arrive(
+    server: SandboxServer, caller: Caller, clock: Clock, code: str
+) -> None:
+    caller.fault(kind="undelivered", code=code, times=1)
+    client = sdk(server)
+    assert client.send_sms(a_request()).body.code == "OK"
+    (row,) = details(client, clock).sms_send_detail_dtos.sms_send_detail_dto
+    assert (row.send_status, row.err_code) == (2, code)
+
+
 def test_it_reads_what_became_of_a_text(server: SandboxServer, clock: Clock) -> None:
     client = sdk(server)
     client.send_sms(a_request())
-    day = dt.datetime.fromtimestamp(clock(), dt.timezone(dt.timedelta(hours=8)))
-    body = client.query_send_details(
-        models.QuerySendDetailsRequest(
-            phone_number="16400001234",
-            send_date=day.strftime("%Y%m%d"),
-            page_size=10,
-            current_page=1,
-        )
-    ).body
+    body = details(client, clock)
     assert (body.code, body.total_count) == ("OK", "1")
     (row,) = body.sms_send_detail_dtos.sms_send_detail_dto
     assert (row.send_status, row.err_code, row.out_id) == (3, "DELIVERED", JOB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from alibabacloud_dypnsapi20170525.client import Client
 from alibabacloud_tea_openapi.exceptions import ClientException
 from alibabacloud_tea_openapi.models import Config
 
+from integrations.aliyun.codes import SMS_AUTH_REMEDIES
 from integrations.sandbox.server import SandboxServer
 from tests.integrations.sandbox.calling import Caller
 
@@ -66,3 +68,19 @@ def test_it_sees_the_interval(client: Any) -> None:
     send(client)
     body = send(client).body
     assert (body.code, body.success) == ("biz.FREQUENCY", False)
+
+
+@pytest.mark.parametrize("code", sorted(SMS_AUTH_REMEDIES))
+@pytest.mark.parametrize("call", [send, lambda client: check(client, "246810")])
+def test_it_sees_every_code_on_demand(
+    client: Any, caller: Caller, call: Callable[[Any], Any], code: str
+) -> None:
+    code = code.replace(".*", ".Member").replace("*", "Member")
+    caller.fault(kind="code", code=code, times=1)
+    if code.startswith(("isv.", "isp.", "biz.")):
+        body = call(client).body
+        assert (body.code, body.success) == (code, False)
+    else:
+        with pytest.raises(ClientException) as caught:
+            call(client)
+        assert caught.value.code == code
