@@ -205,6 +205,11 @@ class VerificationCode(Personal):
             raise InvalidValue("must be 4 to 6 digits")
         return text
 
+    @property
+    def length(self) -> int:
+        """How many digits; they stay inside."""
+        return len(reveal(self))
+
 
 class IdNumber(Personal):
     """A citizen identity number of 18 characters (GB 11643-1999), ``X`` in upper case.

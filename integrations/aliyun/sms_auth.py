@@ -14,6 +14,7 @@ from integrations.aliyun.signing import AliyunCredentials, signer
 from integrations.aliyun.sms import check_configured
 from integrations.receipt import Receipt
 from models.errors import ConfigurationError
+from models.pii import VerificationCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,9 @@ __all__ = ["AliyunSmsAuth"]
 
 _NOT_VERIFIED = "isv.ValidateFail"
 """Comes with HTTP 400 for a wrong or old code: a verdict, not a fault."""
+
+
+_DIGITS = 6
 
 
 class AliyunSmsAuth:
@@ -66,7 +70,8 @@ class AliyunSmsAuth:
         """Have a code made and sent to the phone that a job holds.
 
         Args:
-            attempt: Holds ``phone`` and ``scene``; a code that it holds stays here.
+            attempt: Holds ``phone`` and ``scene``; of a code that it holds only the number of
+                digits counts, for which the screen that waits has room.
 
         Returns:
             The receipt of an accepted text, with ``biz_id``.
@@ -83,9 +88,11 @@ class AliyunSmsAuth:
         template = self._templates.get(scene)
         if template is None:
             raise ConfigurationError("no template is configured for the job's scene")
+        code = attempt.held.get("code")
         configured = {
             "sign_name": self._sign_name,
             "template_code": template,
+            "code_length": str(code.length if isinstance(code, VerificationCode) else _DIGITS),
             "scheme": _scheme(scene),
             "out_id": attempt.reference,
         }

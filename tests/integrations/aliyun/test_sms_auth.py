@@ -78,6 +78,23 @@ def test_the_provider_makes_the_code_and_ours_stays_here(
     assert "VerifyCode" not in entry["fields"]
 
 
+@pytest.mark.parametrize("ours", ["1357", "13579", "135791"])
+def test_the_providers_code_has_as_many_digits_as_was_asked_for(
+    road: AliyunSmsAuth, an_attempt: NewAttempt, caller: Caller, ours: str
+) -> None:
+    sent = an_attempt(code=VerificationCode(ours))
+    road.send_code(sent)
+    assert the_code(caller, sent).length == len(ours)
+
+
+def test_without_a_code_the_provider_makes_six_digits(
+    road: AliyunSmsAuth, policy: Policy, caller: Caller
+) -> None:
+    sent = attempt_of(policy, "sms_code", {"phone": Phone("16400001234"), "scene": "login"})
+    road.send_code(sent)
+    assert the_code(caller, sent).length == 6
+
+
 def test_what_the_person_reads_passes_once_and_for_its_scene_only(
     road: AliyunSmsAuth, an_attempt: NewAttempt, caller: Caller
 ) -> None:
