@@ -70,10 +70,9 @@ class PhoneCheck(Payload):
 
 def _log_in(attempt: Attempt, context: Context, spend: Callable[[Attempt], Phone]) -> Outcome:
     try:
-        phone = spend(attempt)
+        kept = context.logins.keep(attempt, spend(attempt))
     except ZjjError as error:
         return _without_number(error)
-    kept = context.logins.keep(attempt, phone)
     until = kept.phone.expires_at.isoformat(timespec="seconds")
     return replace(succeeded(phone_until=until), change=kept)
 

@@ -9,9 +9,14 @@ from sqlalchemy import Engine
 
 from integrations.aliyun.number_auth import AliyunNumberAuth
 from integrations.jiguang import JiguangCredentials, JiguangLogin, PhoneCipher
+from models.allowances import write_takes
 from models.clock import Clock, utc_now
-from models.errors import ConfigurationError
+from models.database import answering, writing
+from models.errors import ConfigurationError, GiveUpError
+from models.group_commit import Transaction
+from models.limits import Demand, Rule, Take
 from models.login_phones import KeepPhone, SealedPhone, phone_identity
+from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer, bucket_of
 from workers.settings import Settings
 from workers.sms_outlet import aliyun_credentials
@@ -26,6 +31,9 @@ __all__ = ["PHONE_KEPT", "LoginRoads", "open_login_roads"]
 PHONE_KEPT = dt.timedelta(minutes=2)
 """For so long a number waits for its backend."""
 
+_ONE_JOB = Rule(permits=1, seconds=3600)
+"""No token lives half so long (help.aliyun.com, GetMobile: China Unicom's for 30 minutes)."""
+
 
 class LoginRoads:
     """Spends tokens, and seals what comes of them.
@@ -33,6 +41,7 @@ class LoginRoads:
     Args:
         number_auth: Aliyun.
         jiguang_login: Jiguang; None if it is not configured.
+        engine: Where is kept which tokens have been here, as keyed digests.
         sealer: Seals the numbers.
     """
 
@@ -40,17 +49,26 @@ class LoginRoads:
         self,
         number_auth: AliyunNumberAuth,
         jiguang_login: JiguangLogin | None,
+        engine: Engine,
         sealer: Sealer,
+        pseudonyms: Pseudonyms,
         *,
         clock: Clock = utc_now,
     ) -> None:
         self._number_auth = number_auth
         self._jiguang_login = jiguang_login
+        self._engine = engine
         self._sealer = sealer
+        self._pseudonyms = pseudonyms
         self._clock = clock
 
     def aliyun(self, attempt: Attempt) -> Phone:
-        """See :meth:`integrations.aliyun.number_auth.AliyunNumberAuth.phone_of`."""
+        """See :meth:`integrations.aliyun.number_auth.AliyunNumberAuth.phone_of`.
+
+        Raises:
+            GiveUpError: Another job, or an earlier run of this one, has brought the token.
+        """
+        self._spend(attempt)
         return self._number_auth.phone_of(attempt)
 
     def jiguang(self, attempt: Attempt) -> Phone:
@@ -58,22 +76,34 @@ class LoginRoads:
 
         Raises:
             ConfigurationError: Jiguang is not configured.
+            GiveUpError: As :meth:`aliyun`.
         """
         if self._jiguang_login is None:
             raise ConfigurationError("ZJJ_JIGUANG_APP_KEY is not set", code="login.road_closed")
+        self._spend(attempt)
         return self._jiguang_login.phone_of(attempt)
 
     def is_own(self, attempt: Attempt) -> bool | None:
-        """See :meth:`integrations.aliyun.number_auth.AliyunNumberAuth.is_own`."""
+        """See :meth:`integrations.aliyun.number_auth.AliyunNumberAuth.is_own`.
+
+        Raises:
+            GiveUpError: As :meth:`aliyun`.
+        """
+        self._spend(attempt)
         return self._number_auth.is_own(attempt)
 
     def keep(self, attempt: Attempt, phone: Phone) -> KeepPhone:
-        """Seal a number for the backend whose job it is."""
+        """Seal a number for the backend whose job it is.
+
+        Raises:
+            DatabaseUnavailable: There is no key to seal it with.
+        """
         expires_at = self._clock() + PHONE_KEPT
         bucket = bucket_of(expires_at)
-        sealed = self._sealer.seal(
-            {"phone": phone}, identity=phone_identity(attempt.job_id), bucket=bucket
-        )
+        with answering():
+            sealed = self._sealer.seal(
+                {"phone": phone}, identity=phone_identity(attempt.job_id), bucket=bucket
+            )
         return KeepPhone(
             SealedPhone(
                 job_id=attempt.job_id,
@@ -83,6 +113,16 @@ class LoginRoads:
                 expires_at=expires_at,
             )
         )
+
+    def _spend(self, attempt: Attempt) -> None:
+        """Let a token pass once, whichever jobs bring it and however many of them."""
+        token = {"login_token": attempt.held["login_token"]}
+        demand = Demand(self._pseudonyms.fingerprint("login token", token), (_ONE_JOB,))
+        with answering(), writing(self._engine) as connection:
+            take = Take(at=self._clock(), demands=(demand,))
+            (refusal,) = write_takes(Transaction(connection), [take])
+        if refusal is not None:
+            raise GiveUpError("this token has been here before", code="login.token_spent")
 
 
 def open_login_roads(gate: Gate, engine: Engine, settings: Settings) -> LoginRoads:
@@ -94,7 +134,9 @@ def open_login_roads(gate: Gate, engine: Engine, settings: Settings) -> LoginRoa
     return LoginRoads(
         AliyunNumberAuth(gate, aliyun_credentials(settings)),
         _jiguang(gate, settings),
+        engine,
         Sealer(engine, settings.keys),
+        Pseudonyms(settings.pseudonym),
     )
 
 

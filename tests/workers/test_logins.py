@@ -19,6 +19,7 @@ from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from integrations.sandbox.tokens import phone_behind
 from models.clock import utc_now
+from models.database import writing
 from models.dump import dump_rows
 from models.errors import ConfigurationError
 from models.group_commit import GroupCommit
@@ -28,7 +29,7 @@ from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.pii import LoginToken, Phone
 from models.sealing import Sealer
 from models.states import State
-from models.tables import login_phones
+from models.tables import data_keys, login_phones
 from tasks import JiguangLogin, PhoneCheck, PhoneLogin
 from tasks.registry import told
 from tests.workers.rows import KEYS, KEYS_TEXT, PSEUDONYM_KEY, read_job, store_job
@@ -180,18 +181,49 @@ def test_what_is_unclear_asks_for_a_new_token_and_is_never_sent_again(
 
 
 @BOTH
-def test_a_spent_token_and_a_limit_ask_for_a_new_token_too(
-    run: Run, sandbox: SandboxServer, kind: type[PhoneLogin]
+@pytest.mark.parametrize("limit", [False, True])
+def test_a_refused_token_and_a_limit_ask_for_a_new_token_too(
+    run: Run, sandbox: SandboxServer, kind: type[PhoneLogin], limit: bool
 ) -> None:
-    run(kind)
+    refusals = ("8001", "1804") if kind is JiguangLogin else ("isv.TOKEN_INVALID", "biz.FREQUENCY")
+    sandbox.sandbox.faults.add(Fault(kind="code", code=refusals[limit], times=1))
     view = run(kind)
     assert (view.state, view.reason) == (State.FAILED, "login.ask_for_new_token")
-    code = "1804" if kind is JiguangLogin else "biz.FREQUENCY"
-    sandbox.sandbox.faults.add(Fault(kind="code", code=code, times=1))
-    view = run(kind, TOKEN + "3")
+    assert view.attempts[-1].provider_code == refusals[limit]
+    assert sent(sandbox) == 1
+
+
+@BOTH
+def test_a_token_that_several_jobs_bring_is_sent_by_one_of_them(
+    engine: Engine, execution: Execution, sandbox: SandboxServer, kind: type[PhoneLogin]
+) -> None:
+    token = LoginToken(TOKEN)
+    check = PhoneCheck(login_token=token, phone=Phone(PHONE))
+    brought = [
+        store_job(engine, payload=payload) for payload in (*[kind(login_token=token)] * 3, check)
+    ]
+    with ThreadPoolExecutor(len(brought)) as pool:
+        list(pool.map(execution.run, brought))
+    views = [look(engine, job_id) for job_id in brought]
+    assert sent(sandbox) == 1
+    assert [view.state for view in views].count(State.SUCCEEDED) == 1
+    reasons = {view.reason for view in views if view.state is not State.SUCCEEDED}
+    assert reasons == {"login.ask_for_new_token"}
+
+
+def test_a_number_that_cannot_be_sealed_asks_for_a_new_token(
+    engine: Engine, execution: Execution, sandbox: SandboxServer
+) -> None:
+    tokens = [LoginToken(TOKEN + last) for last in "12"]
+    first, second = (store_job(engine, payload=PhoneLogin(login_token=t)) for t in tokens)
+    sandbox.sandbox.faults.add(Fault(kind="code", code="isv.TOKEN_INVALID", times=1))
+    execution.run(first)
+    with writing(engine) as connection:  # the worker can still open payloads, and seal nothing new
+        connection.execute(data_keys.update().values(wrapped=None, destroyed_at=utc_now()))
+    execution.run(second)
+    view = look(engine, second)
+    assert sent(sandbox) == 2
     assert (view.state, view.reason) == (State.FAILED, "login.ask_for_new_token")
-    assert view.attempts[-1].provider_code == code
-    assert sent(sandbox) == 3
 
 
 def test_a_refused_account_says_so_and_a_new_token_would_not_help(
