@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -35,6 +35,7 @@ from models.sealing import Sealer, seal_identity
 from models.states import State
 from models.tables import codes, jobs
 from tasks.preparation import Preparation
+from tasks.sms_code import Scene
 from tests.models.rows import all_rows
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, a_code, read_job
 from workers.codes import CodeGuess, CodeService
@@ -222,6 +223,43 @@ def test_a_refused_code_leaves_the_older_as_it_is(
     with pytest.raises(Throttled):
         service.issue(PHONE, "login", backend="shop")
     assert verify(service, code).verified
+
+
+# Limits, as they are unless somebody sets others.
+
+
+def asked_at(
+    service: CodeService, clock: Clock, seconds: int, scene: Scene = "login"
+) -> str | None:
+    """Why a code is refused then, or None."""
+    clock.ahead = dt.timedelta(seconds=seconds)
+    try:
+        service.issue(PHONE, scene, backend="shop")
+    except Throttled as refusal:
+        return refusal.code
+    return None
+
+
+def test_a_phone_gets_one_code_a_minute_five_an_hour_and_ten_a_day_for_a_scene(
+    service: CodeService, clock: Clock
+) -> None:
+    refused = "limit.phone_scene"
+    story = {
+        **dict.fromkeys([0, 60, 120, 180, 240], None),
+        **dict.fromkeys([50, 110, 300, 3500], refused),
+        **dict.fromkeys([3600, 3660, 3720, 3780, 3840], None),
+        # The hour has permits again, the day has none: it rolls, whatever the calendar says.
+        **dict.fromkeys([3900, 7500, 50_000, 86_300], refused),
+        86_400: None,
+    }
+    assert {at: asked_at(service, clock, at) for at in sorted(story)} == story
+
+
+def test_a_phone_gets_forty_codes_a_day_over_all_scenes(service: CodeService, clock: Clock) -> None:
+    *four, fifth = get_args(Scene)
+    for at in (0, 60, 120, 180, 240, 3600, 3660, 3720, 3780, 3840):
+        assert [asked_at(service, clock, at, scene) for scene in four] == [None] * 4
+    assert asked_at(service, clock, 3900, fifth) == "limit.phone"
 
 
 # Codes of a provider.
