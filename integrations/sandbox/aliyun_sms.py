@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import random
 import re
 import secrets
 import time
@@ -46,6 +47,8 @@ class _Message:
     out_id: str | None
     template: str
     at: float
+    travels: float
+    """Seconds until it arrives."""
     undelivered: str | None
 
 
@@ -64,6 +67,7 @@ class AliyunSmsProvider(RpcProvider):
         )
         self.limits = config.limits
         self.delivery_seconds = config.delivery_seconds
+        self._dice = random.Random(7)  # noqa: S311  # repeatable, not secret
         self._per_sign = Frequency(
             Limit("分钟级", 60, 1), Limit("小时级", 3600, 5), Limit("天级", 86400, 10), clock=clock
         )
@@ -150,13 +154,21 @@ class AliyunSmsProvider(RpcProvider):
                 raise Refusal("isv.SMS_TEMPLATE_ILLEGAL", "模板不合法(不存在或被拉黑)")
             content = f"【{sign}】{template.fill(variables_in(template, param))}"
             message = _Message(
-                number, content, biz_id, out_id, given["TemplateCode"], now, undelivered
+                number,
+                content,
+                biz_id,
+                out_id,
+                given["TemplateCode"],
+                now,
+                # Real journeys differ, so these do.
+                self.delivery_seconds * self._dice.uniform(0.8, 1.6),
+                undelivered,
             )
             self._check_limits(template, message, sign)
             taken.append((sign, message))
         for sign, message in taken:
             self._messages[message.number].append(message)
-            self.receipts.add(self._receipt(message), seconds=self.delivery_seconds)
+            self.receipts.add(self._receipt(message), seconds=message.travels)
             if self.limits and template is not None:
                 for frequency, key in self._limits_of(template, message, sign):
                     frequency.count(key)
@@ -208,7 +220,7 @@ class AliyunSmsProvider(RpcProvider):
     def _receipt(self, message: _Message) -> dict[str, Any]:
         """The same, as it is pushed."""
         sent = dt.datetime.fromtimestamp(message.at, BEIJING)
-        reported = sent + dt.timedelta(seconds=self.delivery_seconds)
+        reported = sent + dt.timedelta(seconds=message.travels)
         return {
             "phone_number": message.number,
             "send_time": sent.strftime(_TIME),
@@ -224,7 +236,7 @@ class AliyunSmsProvider(RpcProvider):
     def _detail(self, message: _Message) -> dict[str, Any]:
         """What the provider tells of one text: 1 on its way, 2 failed, 3 received."""
         sent = dt.datetime.fromtimestamp(message.at, BEIJING)
-        arrives = message.at + self.delivery_seconds
+        arrives = message.at + message.travels
         detail: dict[str, Any] = {
             "PhoneNum": message.number,
             "Content": message.content,

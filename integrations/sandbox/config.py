@@ -116,7 +116,7 @@ class SandboxConfig(_Part):
     latency_ms: float = Field(default=0, ge=0)
     """Milliseconds from the last byte of a request to the first of its reply."""
     delivery_seconds: float = Field(default=0, ge=0)
-    """Until then a text is still on its way."""
+    """What a text takes to arrive, about: from four fifths of it to eight."""
     receipt_url: str | None = Field(default=None, pattern=LOOPBACK)
     """Where delivery receipts are pushed to, on this machine."""
     receipt_repeats: int = Field(default=0, ge=0, le=3)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,14 +37,11 @@ class ReceiptPusher:
         self.taken = 0
         self._due: list[dict[str, Any]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._dice = random.Random(7)  # noqa: S311  # repeatable, not secret
 
     def add(self, receipt: dict[str, Any], *, seconds: float) -> None:
-        """Push a receipt when its text has arrived; real journeys differ, so these do."""
-        if self.url is None:
-            return
-        delay = max(_SOONEST_SECONDS, seconds * self._dice.uniform(0.8, 1.6))
-        self._start(self._gather(receipt, delay))
+        """Push a receipt when its text has arrived, after so many seconds."""
+        if self.url is not None:
+            self._start(self._gather(receipt, max(_SOONEST_SECONDS, seconds)))
 
     def clear(self) -> None:
         """Forget what is under way, and the counts."""

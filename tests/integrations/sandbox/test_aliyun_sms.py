@@ -286,13 +286,30 @@ def test_details_tell_what_became_of_a_text(caller: Caller, clock: Clock) -> Non
     assert waiting["SendStatus"] == 1
     assert "ReceiveDate" not in waiting
     day = today(clock)
-    clock.moved = 6
+    clock.moved = 9
     reply = caller.details(day, BizId=sent["BizId"])
     (arrived,) = reply["SmsSendDetailDTOs"]["SmsSendDetailDTO"]
     assert arrived["SendStatus"] == 3
     assert (arrived["ErrCode"], arrived["OutId"]) == ("DELIVERED", "a" * 32)
     assert (reply["TotalCount"], arrived["PhoneNum"]) == ("1", "16400001234")
     assert json.dumps("246810").strip('"') in arrived["Content"]
+
+
+def test_texts_travel_for_about_as_long_as_they_should(caller: Caller, clock: Clock) -> None:
+    caller.http.patch("/_sandbox/settings", json={"delivery_seconds": 100, "limits": False})
+    day = today(clock)
+    for _ in range(30):
+        assert caller.send()["Code"] == "OK"
+
+    def arrived() -> int:
+        rows = caller.details(day, PageSize="50")["SmsSendDetailDTOs"]["SmsSendDetailDTO"]
+        return sum(row["SendStatus"] == 3 for row in rows)
+
+    assert arrived() == 0
+    clock.moved = 110
+    assert 0 < arrived() < 30
+    clock.moved = 170
+    assert arrived() == 30
 
 
 def test_details_come_in_pages_newest_first(caller: Caller, clock: Clock) -> None:
