@@ -160,6 +160,8 @@ class Phone(Personal):
         if cls._CANONICAL.fullmatch(text):
             return text
         if not cls._TYPED.fullmatch(text):
+            if any(character.isdecimal() and not character.isascii() for character in text):
+                raise InvalidValue("must be written in the digits 0 to 9, not in full-width ones")
             raise InvalidValue("is not a phone number")
         digits = text.replace(" ", "").replace("-", "")
         if cls._CANONICAL.fullmatch(digits):

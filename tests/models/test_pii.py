@@ -94,6 +94,8 @@ def test_a_foreign_number_is_told_from_a_mistyped_one() -> None:
         Phone("+852 5123 4567")
     with pytest.raises(InvalidValue, match="13 to 19 in front"):
         Phone("12400000001")
+    with pytest.raises(InvalidValue, match="not in full-width ones"):
+        Phone("１６４００００００００１")
 
 
 @given(st.text("0123456789 -+", max_size=24))
@@ -245,6 +247,7 @@ def test_what_is_no_token_is_refused_without_being_repeated(
 
 REASONS = {
     "is not a phone number",
+    "must be written in the digits 0 to 9, not in full-width ones",
     "is not a mainland China number; only +86 is served",
     "is not a mainland mobile number (11 digits, 13 to 19 in front)",
     "must be 4 to 6 digits",
