@@ -36,6 +36,16 @@ _POLL_SECONDS = 1
 """Longest wait without looking: covers a wake token that another consumer took in vain."""
 _SOCKET_SECONDS = 5.0
 
+_TAKE_OUT_SCRIPT = """
+for _, id in ipairs(redis.call('smembers', KEYS[1])) do
+    if redis.call('hget', KEYS[2], id) == ARGV[1] then
+        redis.call('hdel', KEYS[2], id)
+        redis.call('srem', KEYS[1], id)
+    end
+end
+"""
+"""Forget fetched messages of this content. In one call: a flood of them must keep nobody waiting."""
+
 
 class JobBroker(RedisBroker):
     """The broker of a worker process; enqueueing goes through :mod:`workers.dispatch`."""
@@ -51,6 +61,7 @@ class JobBroker(RedisBroker):
             maintenance_chance=_ALWAYS,
             heartbeat_timeout=_HEARTBEAT_TIMEOUT_MS,
         )
+        self.take_out = client.register_script(_TAKE_OUT_SCRIPT)
         self.leaving = threading.Event()
         """Set when the worker ends: consumers fetch nothing more, so that what is handed back goes
         to others."""
@@ -153,11 +164,7 @@ class _WakingConsumer(Consumer):
         """Take a message out that we did not write; its content stays unseen."""
         acks = f"{NAMESPACE}:__acks__.{self._broker.broker_id}.{self._queue}"
         contents = queue_keys(self._queue)[1]
-        client = self._broker.client
-        for redis_id in client.smembers(acks):
-            if client.hget(contents, redis_id) == data:
-                client.hdel(contents, redis_id)
-                client.srem(acks, redis_id)
+        self._broker.take_out(keys=[acks, contents], args=[data])
         _log.error("message.quarantined", queue=self._queue, bytes=len(data))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +38,17 @@ def _vanish(server: PostgresServer, full: bool) -> None:
     server.start()
 
 
+def _freeze(server: PostgresServer, _full: bool) -> None:
+    """Its connections stand, and nobody answers: as behind a network that swallows everything."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    frozen = [server.pid, *map(int, children.read_text().split())]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(10)
+    for pid in reversed(frozen):
+        os.kill(pid, signal.SIGCONT)
+
+
 def _cut(server: PostgresServer, full: bool) -> None:
     url = server.url().replace("+psycopg", "")
     with psycopg.connect(url, autocommit=True) as connection:
@@ -53,6 +66,7 @@ def _cut(server: PostgresServer, full: bool) -> None:
         pytest.param("restart", _restart, marks=_FULL),
         ("kill -9", _crash),
         pytest.param("outage", _vanish, marks=_FULL),
+        pytest.param("frozen", _freeze, marks=_FULL),
         ("connections cut", _cut),
     ],
 )
@@ -91,10 +105,15 @@ def test_whatever_postgresql_does_what_was_accepted_is_done_once(
 
 
 def test_a_full_disk_refuses_new_jobs_clearly_and_loses_none(
-    tmp_path: Path, figure: Callable[..., None]
+    tmp_path: Path, full: bool, figure: Callable[..., None]
 ) -> None:
+    before, meanwhile = (500, 2000) if full else (20, 200)
     with Ground.open(tmp_path) as ground:
-        ground.enqueue(20)
+        if full:
+            # Beside one who still finds room.
+            ground.start_worker()
+            ground.ready()
+        ground.enqueue(before)
         # A limit on the database's pages, in this process only: SQLite answers as it does when
         # the disk is full (SQLITE_FULL).
         entrance = ground.entrance.engine
@@ -107,12 +126,14 @@ def test_a_full_disk_refuses_new_jobs_clearly_and_loses_none(
         ground.entrance.close()
         ground.entrance = ground._entrance()
         event.listen(ground.entrance.engine, "connect", limit)
-        ground.enqueue(200)
+        ground.enqueue(meanwhile)
         assert ground.refused > 0
         ground.entrance.close()
         ground.entrance = ground._entrance()
-        ground.enqueue(20)
-        ground.start_worker()
+        ground.enqueue(before)
+        ground.without_lifetimes()
+        if not full:
+            ground.start_worker()
         ground.settle()
         figure("SQLite: disk full", **ground.audit())
         assert ground.states() == {State.SUCCEEDED: len(ground.accepted)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +39,13 @@ def _vanish(ground: Ground, full: bool) -> None:
     ground.redis.start()
 
 
+def _freeze(ground: Ground, _full: bool) -> None:
+    os.kill(ground.redis.pid, signal.SIGSTOP)
+    ground.enqueue(20)
+    time.sleep(10)
+    os.kill(ground.redis.pid, signal.SIGCONT)
+
+
 def _fill_up(ground: Ground, full: bool) -> None:
     with redis.Redis.from_url(ground.redis.url) as client:
         client.config_set("maxmemory", "1")
@@ -68,6 +78,7 @@ def _crawl(ground: Ground, full: bool) -> None:
         ("FLUSHALL", _flush),
         ("kill -9 without AOF", _die),
         pytest.param("outage", _vanish, marks=_FULL),
+        pytest.param("frozen", _freeze, marks=_FULL),
         pytest.param("out of memory", _fill_up, marks=_FULL),
         pytest.param("500 ms slow", _crawl, marks=_FULL),
     ],
@@ -86,39 +97,49 @@ def test_whatever_redis_does_every_job_is_done_once(
     assert ground.states() == {State.SUCCEEDED: len(ground.accepted)}
 
 
-_HOSTILE = [
-    b"\x00\xff not a message",
-    b"{}",
-    b"null",
-    (
-        b'{"queue_name":"urgent","actor_name":"os.system","args":["id"],"kwargs":{},'
-        b'"options":{"redis_message_id":"x"},"message_id":"x","message_timestamp":1}'
-    ),
-    (
-        b'{"queue_name":"urgent","actor_name":"run_job","args":["../../etc"],"kwargs":{},'
-        b'"options":{"redis_message_id":"x"},"message_id":"x","message_timestamp":1}'
-    ),
-    b"[" * 100_000,
-    b'{"args":"' + b"x" * 5_000_000 + b'"}',
-]
+def _hostile(full: bool) -> list[bytes]:
+    shapes = [
+        b"\x00\xff not a message",
+        b"{}",
+        b"null",
+        (
+            b'{"queue_name":"urgent","actor_name":"os.system","args":["id"],"kwargs":{},'
+            b'"options":{"redis_message_id":"x"},"message_id":"x","message_timestamp":1}'
+        ),
+        (
+            b'{"queue_name":"urgent","actor_name":"run_job","args":["../../etc"],"kwargs":{},'
+            b'"options":{"redis_message_id":"x"},"message_id":"x","message_timestamp":1}'
+        ),
+        b"[" * 100_000,
+    ]
+    huge = b'{"args":"' + b"x" * 5_000_000 + b'"}'
+    if not full:
+        return [*shapes, huge]
+    noise = [random.randbytes(random.randrange(1, 4000)) for _ in range(300)]
+    found = [*shapes * 50, *[huge] * 10, *noise]
+    random.shuffle(found)
+    return found
 
 
 @pytest.mark.parametrize("where", [pytest.param("before", marks=_FULL), "between"])
 def test_hostile_messages_are_taken_out_and_their_neighbours_are_not(
-    ground: Ground, figure: Callable[..., None], where: str
+    ground: Ground, full: bool, figure: Callable[..., None], where: str
 ) -> None:
     names, contents, _ = queue_keys("urgent")
+    hostile = _hostile(full)
     with redis.Redis.from_url(ground.redis.url) as client:
-        for number, message in enumerate(_HOSTILE):
+        for number, message in enumerate(hostile):
             if where == "between":
-                ground.enqueue(3)
+                ground.enqueue(1 if full else 3)
                 ground.entrance.dispatcher.drain()
             client.hset(contents, f"hostile-{number}", message)
             client.rpush(names, f"hostile-{number}")
         ground.enqueue(5)
+        ground.without_lifetimes()
         ground.start_worker()
-        ground.settle(20)
+        ground.settle()
         ground.until(lambda: client.hlen(contents) == 0, "they are taken out")
-    assert ground.log().count("message.quarantined") == len(_HOSTILE)
+    assert ground.log().count("message.quarantined") == len(hostile)
     assert ground.workers[0].poll() is None
-    figure(f"{len(_HOSTILE)} hostile messages ({where})", **ground.audit())
+    figure(f"{len(hostile)} hostile messages ({where})", **ground.audit())
+    assert ground.states() == {State.SUCCEEDED: len(ground.accepted)}
