@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, select, update
 
-from models.batches import insert_into
+from models.batches import insert_into, picked_once
 from models.clock import Clock, utc_now
 from models.database import writing
 from models.errors import ConfigurationError, SealBroken
@@ -160,18 +160,28 @@ class Sealer:
             return self._ciphers.setdefault(bucket, AESGCM(key))
 
 
-def destroy_bucket(connection: Connection, bucket: str, *, now: dt.datetime) -> int:
-    """Destroy a bucket's data key and the payloads under it; returns how many payloads went."""
-    connection.execute(
-        update(data_keys)
-        .where(data_keys.c.bucket == bucket, data_keys.c.destroyed_at.is_(None))
-        .values(wrapped=None, destroyed_at=now)
-    )
-    return connection.execute(
+def destroy_bucket(
+    connection: Connection, bucket: str, *, now: dt.datetime, limit: int = 500
+) -> int:
+    """Destroy a bucket's data key at once, and the payloads under it in batches.
+
+    Returns:
+        How many payloads went. While that is ``limit`` there may be more; with the last batch the
+        bucket is noted as destroyed.
+    """
+    unfinished = (data_keys.c.bucket == bucket) & data_keys.c.destroyed_at.is_(None)
+    connection.execute(update(data_keys).where(unfinished).values(wrapped=None))
+    held = select(jobs.c.id).where(jobs.c.bucket == bucket, jobs.c.sealed.is_not(None)).limit(limit)
+    gone = connection.scalars(
         update(jobs)
-        .where(jobs.c.bucket == bucket, jobs.c.sealed.is_not(None))
+        .where(picked_once(jobs.c.id, held))
         .values(sealed=None, updated_at=now)
-    ).rowcount
+        .returning(jobs.c.id)
+    )
+    erased = len(gone.all())
+    if erased < limit:
+        connection.execute(update(data_keys).where(unfinished).values(destroyed_at=now))
+    return erased
 
 
 def _wrap_identity(bucket: str, master_key: str) -> bytes:

@@ -214,7 +214,11 @@ def _orphans(connection: Connection, whose: ColumnElement[bool], *, limit: int) 
 
 
 def destroy_past_buckets(connection: Connection, *, now: dt.datetime) -> list[str]:
-    """Destroy the keys of buckets whose day is over; returns the buckets."""
+    """Destroy the keys of buckets whose day is over, and a batch of payloads of each.
+
+    Returns:
+        The buckets that were not noted as destroyed before; none once all is gone.
+    """
     past = connection.scalars(
         select(data_keys.c.bucket).where(
             data_keys.c.bucket < bucket_of(now), data_keys.c.destroyed_at.is_(None)

@@ -208,6 +208,21 @@ def test_destroying_a_bucket_erases_its_payloads_and_no_others(engine: Engine) -
     assert all_rows(engine, data_keys)[0].destroyed_at == NOW + DAY
 
 
+def test_a_day_with_many_payloads_is_forgotten_in_batches_its_key_first(engine: Engine) -> None:
+    ids = store(engine, *(a_job(bucket=BUCKET) for _ in range(5)))
+    sealed = _seal(_sealer(engine))
+    batches = []
+    for _ in range(3):
+        with writing(engine) as connection:
+            batches.append(destroy_bucket(connection, BUCKET, now=NOW + DAY, limit=2))
+        with pytest.raises(SealBroken):
+            _open(_sealer(engine), sealed)
+        finished = all_rows(engine, data_keys)[0].destroyed_at is not None
+        assert finished == (len(batches) == 3)
+    assert batches == [2, 2, 1]
+    assert all(job_row(engine, job_id).sealed is None for job_id in ids)
+
+
 def test_nothing_is_sealed_for_a_day_that_is_forgotten(engine: Engine) -> None:
     _seal(_sealer(engine))
     with writing(engine) as connection:

@@ -21,13 +21,19 @@ __all__ = ["Pruner"]
 _JOBS_KEPT = dt.timedelta(days=180)
 """Job rows hold no personal data; they serve as network logs (Cybersecurity Law, six months)."""
 _WORKERS_KEPT = dt.timedelta(days=7)
+_BATCH = 500
+_INTERVAL, _SOON = 60.0, 1.0
+"""Seconds between rounds, and while there is more."""
 
 
 class Pruner:
-    """Deletes in small batches; disclosures are never pruned here, their term is three years."""
+    """Deletes in small batches; disclosures are never pruned here, their term is three years.
+
+    While there is more than a batch, rounds follow one another: the day's key goes first, and what
+    else is due is deleted without keeping anybody from the database for long.
+    """
 
     name = "pruner"
-    interval = 60.0
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class Pruner:
         verdicts_kept: dt.timedelta = dt.timedelta(days=30),
         clock: Clock = utc_now,
     ) -> None:
+        self.interval = _INTERVAL
         self._engine = engine
         self._sealer = sealer
         self._verdicts_kept = verdicts_kept
@@ -50,11 +57,14 @@ class Pruner:
         for bucket in buckets:
             self._sealer.forget(bucket)
         with writing(self._engine) as connection:
-            pruned = prune_jobs(connection, settled_before=now - _JOBS_KEPT)
+            pruned = prune_jobs(connection, settled_before=now - _JOBS_KEPT, limit=_BATCH)
+        full = pruned == _BATCH
+        with writing(self._engine) as connection:
             pruned += prune_verdicts(connection, before=now - self._verdicts_kept)
             pruned += prune_notifications(connection, before=now - _JOBS_KEPT)
             pruned += prune_cids(connection, before=now - CIDS_KEPT)
             gone = prune_workers(connection, silent_since=now - _WORKERS_KEPT)
         with writing(self._engine) as connection:
             gone += prune_codes(connection, now=now) + prune_limits(connection, now=now)
+        self.interval = _SOON if full or buckets else _INTERVAL
         return len(buckets) + pruned + gone

@@ -15,10 +15,12 @@ from models.database import writing
 from models.disclosures import Disclosure, Verdict
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
-from models.jobs import find_job
+from models.jobs import find_job, insert_jobs
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
 from models.sealing import Sealer
 from models.states import State
+from models.tables import jobs
+from tests.models.rows import a_job
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
 from workers.dispatch import Dispatcher
 from workers.maintenance import Expirer, Pruner, Redispatcher, Rescuer, Scheduler
@@ -224,6 +226,18 @@ def test_past_buckets_are_forgotten(engine: Engine) -> None:
     later = utc_now() + dt.timedelta(days=2)
     Pruner(engine, Sealer(engine, KEYS), clock=lambda: later).round()
     assert read_job(engine, job_id).sealed is None
+
+
+def test_more_than_a_batch_of_old_jobs_is_deleted_in_rounds_that_follow_one_another(
+    engine: Engine,
+) -> None:
+    old = utc_now() - dt.timedelta(days=200)
+    with writing(engine) as connection:
+        insert_jobs(connection, [a_job() for _ in range(501)])
+        connection.execute(jobs.update().values(state=State.SUCCEEDED, settled_at=old))
+    pruner = Pruner(engine, Sealer(engine, KEYS))
+    seen = [(pruner.round(), pruner.interval) for _ in range(2)]
+    assert seen == [(500, 1.0), (1, 60.0)]
 
 
 def test_long_settled_jobs_are_deleted_but_unknown_ones_wait(engine: Engine) -> None:
