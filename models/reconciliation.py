@@ -25,11 +25,24 @@ from models.tables import attempts, clipped, disclosures, jobs
 
 __all__ = [
     "Answer",
+    "Due",
     "Question",
     "claim_question",
     "settle_answers",
     "unknown_due",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A job of unknown outcome whose next question is due."""
+
+    job_id: str
+    kind: str
+    asked: int
+    """How many questions there were."""
+    recipient: str | None
+    """To whom it disclosed something last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +99,20 @@ def unknown_due(
     most_questions: int,
     now: dt.datetime,
     limit: int = 20,
-) -> list[tuple[str, str, int]]:
-    """Jobs to ask about, as (id, kind, questions so far): a read that locks nothing.
+) -> list[Due]:
+    """Jobs to ask about: a read that locks nothing.
 
     Without its payload nobody can be asked about a job.
     """
+    recipient = (
+        select(disclosures.c.recipient)
+        .where(disclosures.c.job_id == jobs.c.id, disclosures.c.verdict == Verdict.ADMITTED)
+        .order_by(disclosures.c.at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     rows = connection.execute(
-        select(jobs.c.id, jobs.c.kind, jobs.c.asked)
+        select(jobs.c.id, jobs.c.kind, jobs.c.asked, recipient.label("recipient"))
         .where(
             jobs.c.state == State.UNKNOWN,
             jobs.c.run_at <= now,
@@ -103,7 +123,7 @@ def unknown_due(
         .order_by(jobs.c.run_at)
         .limit(limit)
     )
-    return [(row.id, row.kind, row.asked) for row in rows]
+    return [Due(row.id, row.kind, row.asked, row.recipient) for row in rows]
 
 
 def claim_question(

@@ -33,6 +33,7 @@ __all__ = [
     "open_replay",
     "pending_items",
     "put_back",
+    "refused_items",
     "replay_verdicts",
     "unfinished_replays",
 ]
@@ -173,6 +174,21 @@ def replay_verdicts(connection: Connection, replay_id: str) -> dict[str | None, 
         .group_by(replay_items.c.verdict)
     )
     return {row[0]: row[1] for row in rows}
+
+
+def refused_items(connection: Connection, replay_id: str, *, limit: int) -> list[tuple[str, str]]:
+    """Jobs of the batch that were not replayed, as (id, verdict), oldest first."""
+    rows = connection.execute(
+        select(replay_items.c.job_id, replay_items.c.verdict)
+        .where(
+            replay_items.c.replay_id == replay_id,
+            replay_items.c.verdict.is_not(None),
+            replay_items.c.verdict != REPLAYED,
+        )
+        .order_by(replay_items.c.job_id)
+        .limit(limit)
+    )
+    return [(row.job_id, row.verdict) for row in rows]
 
 
 def close_item(

@@ -7,6 +7,7 @@ backend says so in the filter; queues and recipients belong to all of them.
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,15 +20,15 @@ from models.clock import Clock, utc_now
 from models.database import writing
 from models.errors import NotFound
 from models.job_search import JobFilter, JobSummary, search_jobs
+from models.overview import Standing, look_over
 from models.pauses import Pause, Scope, list_pauses
 from models.pauses import pause as begin_pause
 from models.pauses import resume as end_pause
 from models.pii import Phone
 from models.pseudonyms import Pseudonyms
 from models.replays import REPLAYED, cancel_jobs
-from models.upkeep import count_waiting
 from tasks.task import QUEUES
-from workers.replays import Replays, checked_reason
+from workers.replays import Refusal, Replays, checked_reason
 
 __all__ = ["Batch", "Desk", "QueueView", "Queues", "RecipientView"]
 
@@ -40,6 +41,12 @@ class QueueView:
     jobs: Mapping[str, int]
     """State to number."""
     paused: Pause | None
+    oldest: dt.datetime | None
+    """Since when the oldest queued job could have run."""
+    unknown: int
+    """Jobs whose outcome is not known."""
+    workers: int
+    """Processes that serve it and have shown themselves in the last half minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,8 @@ class Batch:
     replayed: int
     refused: Mapping[str, int]
     """How many jobs for which reason."""
+    refusals: Sequence[Refusal]
+    """Which jobs; of very many the first ones."""
     pending: int
 
 
@@ -107,6 +116,10 @@ class Desk:
         """A page of jobs, newest first; see :func:`models.job_search.search_jobs`."""
         with self._engine.connect() as connection:
             return search_jobs(connection, wanted, before=before, limit=limit)
+
+    def masks(self, job_id: str) -> Mapping[str, str]:
+        """What a job still holds of a person, masked, by field; see :meth:`Replays.masks`."""
+        return self.replays.masks(job_id)
 
     def begin_replay(
         self,
@@ -148,6 +161,7 @@ class Desk:
             replayed=verdicts.pop(REPLAYED, 0),
             pending=verdicts.pop(None, 0),
             refused={str(verdict): count for verdict, count in verdicts.items()},
+            refusals=self.replays.refusals(replay_id),
         )
 
     def cancel(self, wanted: JobFilter, *, actor: str, reason: str) -> list[str]:
@@ -180,7 +194,7 @@ class Desk:
         """What waits, what is paused, what fails."""
         now = self._clock()
         with self._engine.connect() as connection:
-            waiting = count_waiting(connection)
+            standing = defaultdict(Standing, look_over(connection, now=now))
             pauses = {(each.scope, each.name): each for each in list_pauses(connection, now=now)}
             alarms = list_alarms(connection, now=now)
             resting = {each.recipient: each.open_until for each in list_circuits(connection)}
@@ -190,8 +204,11 @@ class Desk:
             queues=[
                 QueueView(
                     queue=name,
-                    jobs={s: count for (queue, s), count in waiting.items() if queue == name},
+                    jobs=standing[name].jobs,
                     paused=pauses.get((Scope.QUEUE, name)),
+                    oldest=standing[name].oldest,
+                    unknown=standing[name].unknown,
+                    workers=standing[name].workers,
                 )
                 for name in QUEUES
             ],

@@ -103,7 +103,9 @@ def open_entrance(settings: Settings) -> Entrance:
         limiter=Limiter(commits, pseudonyms, shield),
         shield=shield,
         phones=LoginPhones(engine, sealer),
-        desk=Desk(engine, pseudonyms, Replays(engine, sealer, policy), policy),
+        desk=Desk(
+            engine, pseudonyms, Replays(engine, sealer, policy, roads=settings.sms_roads), policy
+        ),
     )
 
 

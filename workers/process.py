@@ -139,7 +139,9 @@ class WorkerProcess:
                 Expirer(self._engine),
                 Inquirer(self._engine, sealer, preparation, self._dispatcher),
                 Herald(self._engine, announcer, self._dispatcher),
-                Replayer(self._engine, Replays(self._engine, sealer, policy)),
+                Replayer(
+                    self._engine, Replays(self._engine, sealer, policy, roads=settings.sms_roads)
+                ),
                 Pruner(
                     self._engine,
                     sealer,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from models.database import writing
 from models.errors import IdempotencyConflict, InvalidValue, NotFound, SealBroken
 from models.identifiers import new_id
 from models.job_search import JobFilter
+from models.pii import Personal
 from models.replays import (
     REPLAYABLE,
     REPLAYED,
@@ -38,14 +39,19 @@ from models.replays import (
     open_replay,
     pending_items,
     put_back,
+    refused_items,
     replay_verdicts,
 )
 from models.sealing import Sealer, seal_identity
 from models.states import State
 from tasks.registry import TASKS
+from tasks.roads import in_order
 from tasks.task import Task
 
-__all__ = ["Leaving", "Plan", "Replays", "checked_reason"]
+__all__ = ["MOST_REFUSALS", "Leaving", "Plan", "Refusal", "Replays", "checked_reason"]
+
+MOST_REFUSALS = 200
+"""So many refused jobs are named."""
 
 _LONGEST_REASON = 200
 _CHANGED = "changed"
@@ -64,6 +70,14 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A job that is not replayed."""
+
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a replay would do."""
 
@@ -73,6 +87,8 @@ class Plan:
     """How many jobs for which reason."""
     leaving: tuple[tuple[Leaving, int], ...]
     """Each with its number of jobs."""
+    refusals: tuple[Refusal, ...]
+    """Which jobs; of very many the first ones."""
 
 
 class Replays:
@@ -80,11 +96,19 @@ class Replays:
 
     Args:
         policy: Today's.
+        roads: Names of the roads that codes take, the preferred one first.
     """
 
     def __init__(
-        self, engine: Engine, sealer: Sealer, policy: Policy, *, clock: Clock = utc_now
+        self,
+        engine: Engine,
+        sealer: Sealer,
+        policy: Policy,
+        *,
+        roads: Sequence[str] = (),
+        clock: Clock = utc_now,
     ) -> None:
+        self._roads = roads
         self._engine = engine
         self._sealer = sealer
         self._policy = policy
@@ -93,6 +117,7 @@ class Replays:
     def plan(self, wanted: JobFilter, *, even_if_sent: bool = False) -> Plan:
         """Judge jobs without touching them."""
         refused: Counter[str] = Counter()
+        refusals: list[Refusal] = []
         leaving: Counter[Leaving] = Counter()
         replayable = 0
         for page in self._pages(_replayable(wanted)):
@@ -101,6 +126,8 @@ class Replays:
                 judged = self._judge(job, before.get(job.id, {}), even_if_sent=even_if_sent)
                 if isinstance(judged, str):
                     refused[judged] += 1
+                    if len(refusals) < MOST_REFUSALS:
+                        refusals.append(Refusal(job_id=job.id, reason=judged))
                 else:
                     replayable += 1
                     leaving.update(judged.leaving)
@@ -109,6 +136,7 @@ class Replays:
             replayable=replayable,
             refused=dict(refused.most_common()),
             leaving=tuple(leaving.most_common()),
+            refusals=tuple(refusals),
         )
 
     def begin(
@@ -205,6 +233,25 @@ class Replays:
         with self._engine.connect() as connection:
             return replay_verdicts(connection, replay_id)
 
+    def refusals(self, replay_id: str) -> tuple[Refusal, ...]:
+        """Which jobs of a batch were refused so far; of very many the first ones."""
+        with self._engine.connect() as connection:
+            found = refused_items(connection, replay_id, limit=MOST_REFUSALS)
+        return tuple(Refusal(job_id=job_id, reason=verdict) for job_id, verdict in found)
+
+    def masks(self, job_id: str) -> dict[str, str]:
+        """What a job still holds of a person, masked, by field; nothing once it has forgotten."""
+        with self._engine.connect() as connection:
+            found = candidates(connection, JobFilter(ids=(job_id,)))
+        task = TASKS.get(found[0].kind) if found else None
+        if task is None or found[0].sealed is None or found[0].bucket is None:
+            return {}
+        try:
+            held = task.payload.model_validate(self._opened(found[0])).held()
+        except (SealBroken, ValidationError):
+            return {}
+        return {name: value.mask() for name, value in held.items() if isinstance(value, Personal)}
+
     def _batch(self, replay_id: str) -> Replay:
         batch = self.find(replay_id)
         if batch is None:
@@ -287,7 +334,7 @@ class Replays:
     ) -> str | tuple[Leaving, ...]:
         """What today's policy lets out of it, or why that will not do."""
         leaving = []
-        for name in task.operations:
+        for name in self._operations(task, held):
             operation = self._policy.operations.get(name)
             if operation is None:
                 return "policy.narrower"
@@ -311,6 +358,20 @@ class Replays:
                 )
             )
         return tuple(leaving)
+
+    def _operations(self, task: Task, held: Mapping[str, object]) -> tuple[str, ...]:
+        """What a job with these fields may perform; of several roads, those in use that come first.
+
+        A road on which the recipient makes the code cannot take every job, so the next one counts.
+        """
+        if task.reaches is not None:
+            return task.reaches(held)
+        names: list[str] = []
+        for road in in_order(task.roads, self._roads):
+            names += road.operations
+            if not road.makes_codes:
+                break
+        return tuple(names) or task.operations
 
     def _obstacle(
         self, operation: Operation, job: Candidate, held: Mapping[str, object]

@@ -18,6 +18,7 @@ from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
 from models.database import writing
 from models.errors import IdempotencyConflict, InvalidValue, NotFound
+from models.pauses import Pause, Scope, pause
 from models.payments.states import PaymentState
 from models.states import State
 from models.tables import jobs
@@ -184,6 +185,16 @@ def test_a_refund_whose_worker_died_before_it_left_is_given_back_after_all(
     with writing(shop.engine) as connection:
         lost = {"state": State.UNKNOWN, "run_at": utc_now(), "settled_at": utc_now()}
         connection.execute(jobs.update().where(jobs.c.id == job.id).values(**lost))
+        # The other company's pause does not concern this one.
+        other = Pause(
+            scope=Scope.RECIPIENT,
+            name="alipay" if channel != "alipay" else "wechat_pay",
+            since=utc_now(),
+            until=None,
+            actor="test",
+            reason="test",
+        )
+        pause(connection, other)
     assert shop.reconciler().round() == 1
     shop.wake(job.id)
     shop.work()

@@ -30,6 +30,7 @@ from models.replays import cancel_jobs
 from models.sealing import Sealer, seal_identity
 from models.states import State
 from models.tables import jobs
+from tasks.refund import RefundPayment
 from tests.workers.rows import KEYS, a_code, read_job, store_job
 from workers.replays import Replays
 
@@ -70,19 +71,58 @@ def test_a_dry_run_says_what_would_leave_and_touches_nothing(
     engine: Engine, replays: Replays, policy: Policy
 ) -> None:
     ids = [_failed(engine) for _ in range(3)]
-    _failed(engine, expires_at=utc_now())
-    _failed(engine, sealed=None)
-    _failed(engine, state=State.UNKNOWN)
+    expired = _failed(engine, expires_at=utc_now())
+    erased = _failed(engine, sealed=None)
+    unknown = _failed(engine, state=State.UNKNOWN)
     _failed(engine, state=State.SUCCEEDED)
     plan = replays.plan(EVERY)
     assert (plan.replayable, plan.policy_version) == (3, policy.version)
     assert plan.refused == {"expired": 1, "payload.erased": 1, "outcome.unknown": 1}
+    assert [(each.job_id, each.reason) for each in plan.refusals] == [
+        (expired, "expired"),
+        (erased, "payload.erased"),
+        (unknown, "outcome.unknown"),
+    ]
     ((leaving, count),) = plan.leaving
     assert count == 3
     assert leaving.recipient == "aliyun_sms"
     assert leaving.categories == ("user.contact.phone_number", "user.authorization.credentials")
     assert "一(1)1" in leaving.clauses
     assert {read_job(engine, job_id).state for job_id in ids} == {State.FAILED}
+
+
+def test_a_dry_run_names_only_the_company_that_a_refund_would_reach(
+    engine: Engine, replays: Replays
+) -> None:
+    refund = RefundPayment(
+        channel="alipay",
+        merchant="2021000000000001",
+        order_no="order-000001",
+        refund_no="refund-000001",
+        amount=900,
+        total=12900,
+    )
+    _failed(engine, payload=refund)
+    plan = replays.plan(FAILED)
+    assert (plan.replayable, plan.refused) == (1, {})
+    assert {leaving.recipient for leaving, _ in plan.leaving} == {"alipay"}
+
+
+@pytest.mark.parametrize(
+    ("roads", "recipients"),
+    [
+        (("aliyun_sms",), ["aliyun_sms"]),
+        (("aliyun_sms", "aliyun_sms_auth"), ["aliyun_sms"]),
+        # The second road takes no code that its backend brought.
+        (("aliyun_sms_auth", "aliyun_sms"), ["aliyun_number_auth", "aliyun_sms"]),
+    ],
+)
+def test_a_dry_run_names_the_roads_that_a_code_would_take(
+    engine: Engine, policy: Policy, roads: tuple[str, ...], recipients: list[str]
+) -> None:
+    _failed(engine)
+    plan = Replays(engine, Sealer(engine, KEYS), policy, roads=roads).plan(FAILED)
+    assert [leaving.recipient for leaving, _ in plan.leaving] == recipients
 
 
 def test_a_replayed_job_begins_anew_under_its_own_id(engine: Engine, replays: Replays) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import orjson
 import typer
 from rich.console import Console
 
@@ -37,6 +38,13 @@ app = typer.Typer(
         "Zhongjiujiu Workers: background jobs that send no more personal data than the "
         "published policy allows.",
         "钟久久任务系统：后台任务只发送隐私政策允许的最少个人信息。",
+    ),
+    epilog=t(
+        "Exit codes: 0 done; 1 a job ended otherwise than it should, or was refused; 2 wrong usage, or "
+        "a request that can never succeed; 3 there is no such thing; 4 try again later; 5 the outcome "
+        "is unknown; 6 refused by the gate. With --json an error is one JSON object on standard error.",
+        "退出码：0 完成；1 任务未按预期结束或被拒绝；2 用法错误或请求永远不会成功；3 没有该对象；"
+        "4 稍后再试；5 结果未知；6 被出口拦截。使用 --json 时，错误以一个 JSON 对象写到标准错误。",
     ),
 )
 app.command(
@@ -90,20 +98,30 @@ def main() -> None:
     is_command = bool(words) and not words[0].startswith("-")
     if is_command and not {words[0], " ".join(words[:2])} & _LEFT_OPEN:
         lock_command()
+    # A pipe or a service's log gets each line at once, as a terminal does.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         with answering():
             app()
     except ZjjError as error:
-        errors = Console(stderr=True, highlight=False)
-        errors.print(f"[red]{t('Error', '错误')}:[/red] {error.message}")
-        if isinstance(error, DatabaseUnavailable):
-            errors.print(
-                t(
-                    "Is it running, and does it have its tables? `zjj db migrate` makes them.",
-                    "请确认数据库已启动并已建表；`zjj db migrate` 可建表。",
-                )
-            )
+        if "--json" in sys.argv:
+            said = {"error": error.code, "message": error.message, "exit_code": exit_code(error)}
+            typer.echo(orjson.dumps(said), err=True)
+        else:
+            _explain(error)
         sys.exit(exit_code(error))
+
+
+def _explain(error: ZjjError) -> None:
+    errors = Console(stderr=True, highlight=False)
+    errors.print(f"[red]{t('Error', '错误')}:[/red] {error.message}", soft_wrap=True)
+    if isinstance(error, DatabaseUnavailable):
+        errors.print(
+            t(
+                "Is it running, and does it have its tables? `zjj db migrate` makes them.",
+                "请确认数据库已启动并已建表；`zjj db migrate` 可建表。",
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from rich.console import Console
 from models.consents import RestrictionReason, consents_of, restrictions_of
 from models.people import Forgotten
 from workers.cli.exits import ENDED_BADLY
-from workers.cli.filters import AsJson, Reason, actor, opened
+from workers.cli.filters import AsJson, Reason, actor, opened, say
 from workers.cli.language import say_in as t
 from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
 from workers.cli.tables import make_table
@@ -127,11 +127,12 @@ def restrict(
 
 def lift(
     restriction: Annotated[str, typer.Argument(metavar="ID", help=t("Its id.", "限制编号。"))],
+    as_json: AsJson = False,
 ) -> None:
     """Lift a restriction, whoever imposed it."""
     with opened() as entrance:
         entrance.consents.lift(restriction, backend=None, actor=actor())
-    typer.echo(t("Lifted.", "已解除。"))
+    say(t("Lifted.", "已解除。"), as_json=as_json, id=restriction, lifted=True)
 
 
 def erase(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from models.database import migrate, open_database
+from workers.cli.filters import AsJson, say
 from workers.cli.language import say_in as t
 from workers.settings import load_settings
 
@@ -22,8 +23,9 @@ def _group() -> None:
     "migrate",
     help=t("Bring the schema up to date; safe to repeat.", "升级数据库结构，可重复执行。"),
 )
-def migrate_database() -> None:
+def migrate_database(as_json: AsJson = False) -> None:
     """Migrate the database of ``ZJJ_DATABASE_URL``."""
     engine = open_database(load_settings().database)
     migrate(engine)
-    typer.echo(t("The schema is up to date.", "数据库结构已是最新。"))
+    said = t("The schema is up to date.", "数据库结构已是最新。")
+    say(said, as_json=as_json, current=True)

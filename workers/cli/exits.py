@@ -1,7 +1,7 @@
 """Exit codes, one for each branch of the error tree.
 
 0 done · 1 a job ended otherwise than it should, or was refused · 2 wrong usage or a request that can never
-succeed · 3 no such job · 4 try again later · 5 outcome unknown · 6 refused by the gate.
+succeed · 3 there is no such thing · 4 try again later · 5 outcome unknown · 6 refused by the gate.
 """
 
 from __future__ import annotations

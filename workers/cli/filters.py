@@ -7,9 +7,10 @@ import getpass
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 
 from models.clock import utc_now
 from models.database import answering
@@ -35,8 +36,10 @@ __all__ = [
     "States",
     "Until",
     "actor",
+    "given",
     "job_filter",
     "opened",
+    "say",
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help=t("Print JSON.", "输出 JSON。"))]
@@ -121,6 +124,24 @@ def job_filter(  # noqa: PLR0913 - one for each option
         since=_moment(since, "--since"),
         until=_moment(until, "--until"),
     )
+
+
+def say(text: str, *, as_json: bool, **document: object) -> None:
+    """Print a short answer, for a person or for a program."""
+    typer.echo(TypeAdapter(dict[str, Any]).dump_json(document).decode() if as_json else text)
+
+
+def given(reason: str) -> str:
+    """The reason, which is asked for by the option's name if it is missing.
+
+    Raises:
+        InvalidValue: It is.
+    """
+    if not reason.strip():
+        raise InvalidValue(
+            t("say why, for the audit: --reason", "请用 --reason 写明原因，以便记入审计")
+        )
+    return reason
 
 
 def actor() -> str:

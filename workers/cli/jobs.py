@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 
 from models.errors import InvalidValue, NotFound
 from models.jobs import JobView
@@ -17,7 +16,9 @@ from workers.cli import replay as operators
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.filters import opened
 from workers.cli.language import say_in as t
+from workers.cli.listing import list_jobs
 from workers.cli.show import print_job
+from workers.cli.tables import terminal
 from workers.entrance import Entrance
 
 __all__ = ["app", "wait_for"]
@@ -99,14 +100,17 @@ def show(
     """Show one job."""
     with opened() as entrance:
         view = entrance.service.find(job_id)
+        masks = entrance.desk.masks(job_id)
     if view is None:
         raise NotFound(t("there is no such job", "没有该任务"))
-    _print(view, as_json=as_json)
+    if as_json:
+        document = TypeAdapter(JobView).dump_python(view, mode="json") | {"masks": masks}
+        typer.echo(TypeAdapter(dict[str, Any]).dump_json(document, indent=2).decode())
+    else:
+        print_job(terminal(), view, masks)
 
 
-app.command("list", help=t("List jobs; never a value.", "列出任务，不含具体内容。"))(
-    operators.list_jobs
-)
+app.command("list", help=t("List jobs; never a value.", "列出任务，不含具体内容。"))(list_jobs)
 app.command(
     "replay",
     help=t(
@@ -148,4 +152,4 @@ def _print(view: JobView, *, as_json: bool) -> None:
     if as_json:
         typer.echo(TypeAdapter(JobView).dump_json(view, indent=2).decode())
     else:
-        print_job(Console(highlight=False), view)
+        print_job(terminal(), view)

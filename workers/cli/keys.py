@@ -15,7 +15,7 @@ from models.api_keys import ApiKey, Scope, create_api_key, list_api_keys, revoke
 from models.database import open_database, writing
 from models.errors import NotFound
 from models.keys import generate_key
-from workers.cli.filters import AsJson
+from workers.cli.filters import AsJson, say
 from workers.cli.language import say_in as t
 from workers.cli.tables import make_table
 from workers.settings import load_settings
@@ -45,10 +45,12 @@ _Scopes = Annotated[
 def create(
     backend: Annotated[str, typer.Option(help=t("The backend's name.", "后端名称。"))],
     scopes: _Scopes = [Scope.ENQUEUE, Scope.READ],  # noqa: B006 - never changed
+    as_json: AsJson = False,
 ) -> None:
     """Create an API key."""
     with _database() as engine, writing(engine) as connection:
-        typer.echo(create_api_key(connection, backend, scopes=scopes))
+        key = create_api_key(connection, backend, scopes=scopes)
+    say(key, as_json=as_json, key=key)
 
 
 @app.command("list", help=t("List API keys; never a secret.", "列出接口密钥，不含密钥内容。"))
@@ -83,6 +85,7 @@ def list_keys(as_json: AsJson = False) -> None:
 )
 def revoke(
     key_id: Annotated[str, typer.Argument(help=t("The key's id.", "密钥编号。"))],
+    as_json: AsJson = False,
 ) -> None:
     """Revoke an API key; gateways notice within seconds.
 
@@ -92,16 +95,17 @@ def revoke(
     with _database() as engine, writing(engine) as connection:
         if not revoke_api_key(connection, key_id):
             raise NotFound(t("there is no such key in use", "没有该密钥，或已吊销"))
+    say(f"{key_id}: " + t("revoked", "已吊销"), as_json=as_json, id=key_id, revoked=True)
 
 
 @app.command(
     "generate",
     help=t("Print fresh secrets for a deployment's environment.", "生成部署所需的密钥。"),
 )
-def generate() -> None:
+def generate(as_json: AsJson = False) -> None:
     """Print ``ZJJ_MASTER_KEYS`` and ``ZJJ_PSEUDONYM_KEY``."""
-    typer.echo(f"ZJJ_MASTER_KEYS=k1:{generate_key()}")
-    typer.echo(f"ZJJ_PSEUDONYM_KEY={generate_key()}")
+    made = {"ZJJ_MASTER_KEYS": f"k1:{generate_key()}", "ZJJ_PSEUDONYM_KEY": generate_key()}
+    say("\n".join(f"{name}={key}" for name, key in made.items()), as_json=as_json, **made)
 
 
 @contextmanager

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import datetime as dt
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter
-from rich.console import Console
 
+from models.clock import utc_now
 from models.errors import NotFound
 from models.pauses import Pause
-from workers.cli.filters import AsJson, Reason, actor, opened
+from workers.cli.filters import AsJson, Reason, actor, given, opened, say
 from workers.cli.language import say_in as t
-from workers.cli.tables import make_table
-from workers.desk import Queues
+from workers.cli.tables import make_table, terminal
+from workers.desk import Queues, RecipientView
 
 __all__ = ["app"]
 
@@ -34,26 +35,34 @@ def list_queues(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(TypeAdapter(Queues).dump_json(found, indent=2).decode())
         return
-    table = make_table(t("Name", "名称"), t("Jobs", "任务"), t("State", "状态"))
+    now = utc_now()
+    console = terminal()
+    table = make_table(
+        t("Queue", "队列"),
+        t("Workers", "执行进程"),
+        t("Jobs", "任务"),
+        t("Oldest waits", "最久等待"),
+        t("State", "状态"),
+    )
     for queue in found.queues:
-        said = ", ".join(f"{count} {state}" for state, count in queue.jobs.items())
-        table.add_row(queue.queue, said or "-", _paused(queue.paused))
+        counts = [f"{count} {state}" for state, count in queue.jobs.items()]
+        counts += [f"{queue.unknown} unknown"] if queue.unknown else []
+        waits = "-" if queue.oldest is None else _seconds(now - queue.oldest)
+        said = ", ".join(counts) or "-"
+        table.add_row(queue.queue, str(queue.workers), said, waits, _paused(queue.paused))
+    console.print(table)
     for recipient in found.recipients:
-        resting = recipient.resting_until
-        said = _paused(recipient.paused)
-        if resting is not None:
-            said += t(f"; resting until {resting:%H:%M:%S}", f"；熔断至 {resting:%H:%M:%S}")
-        table.add_row(recipient.recipient, "", said)
+        said = _paused(recipient.paused) if recipient.paused else _resting(recipient, now)
+        console.print(f"{recipient.recipient}: {said}")
     for alarm in found.alarms:
-        table.add_row(
-            t(f"alarm: {alarm.scope}", f"警报：{alarm.scope}"),
-            t(f"{alarm.refused} new numbers refused", f"已拒绝新号码 {alarm.refused} 个"),
+        console.print(
             t(
-                f"since {alarm.since:%H:%M:%S}, until {alarm.until:%H:%M:%S} or later",
-                f"自 {alarm.since:%H:%M:%S} 起，至少到 {alarm.until:%H:%M:%S}",
-            ),
+                f"alarm: {alarm.scope}: {alarm.refused} new numbers refused since "
+                f"{alarm.since:%H:%M:%S}, until {alarm.until:%H:%M:%S} or later",
+                f"警报：{alarm.scope}：自 {alarm.since:%H:%M:%S} 起已拒绝新号码 "
+                f"{alarm.refused} 个，至少到 {alarm.until:%H:%M:%S}",
+            )
         )
-    Console(highlight=False).print(table)
 
 
 @app.command(
@@ -66,7 +75,7 @@ def list_queues(as_json: AsJson = False) -> None:
 def pause(name: _Name, reason: Reason = "", as_json: AsJson = False) -> None:
     """Pause; what is paused already stays as it is."""
     with opened() as entrance:
-        changed = entrance.desk.pause(name, actor=actor(), reason=reason)
+        changed = entrance.desk.pause(name, actor=actor(), reason=given(reason))
     _report(name, as_json=as_json, paused=True, changed=changed)
 
 
@@ -78,7 +87,7 @@ def resume(name: _Name, reason: Reason = "", as_json: AsJson = False) -> None:
         NotFound: It was not paused.
     """
     with opened() as entrance:
-        if not entrance.desk.resume(name, actor=actor(), reason=reason):
+        if not entrance.desk.resume(name, actor=actor(), reason=given(reason)):
             raise NotFound(t(f"{name} is not paused", f"{name} 未暂停"))
     _report(name, as_json=as_json, paused=False, changed=True)
 
@@ -86,12 +95,28 @@ def resume(name: _Name, reason: Reason = "", as_json: AsJson = False) -> None:
 def _paused(pause: Pause | None) -> str:
     if pause is None:
         return t("running", "运行中")
-    return t(f"paused: {pause.reason}", f"已暂停：{pause.reason}")
+    since = f"{pause.since:%m-%d %H:%M:%S}"
+    until = "" if pause.until is None else f"{pause.until:%m-%d %H:%M:%S}"
+    end = t(f", until {until}", f"，至 {until}") if until else ""
+    return t(
+        f"paused: {pause.reason} (by {pause.actor}, since {since} UTC{end})",
+        f"已暂停：{pause.reason}（{pause.actor}，自 {since} UTC 起{end}）",
+    )
+
+
+def _resting(recipient: RecipientView, now: dt.datetime) -> str:
+    until = recipient.resting_until
+    if until is None or until <= now:
+        return t("fails; the next job tries it", "故障，由下一个任务试探")
+    return t(f"fails; left alone until {until:%H:%M:%S} UTC", f"故障，熔断至 {until:%H:%M:%S} UTC")
+
+
+def _seconds(waited: dt.timedelta) -> str:
+    return f"{max(0.0, waited.total_seconds()):.0f} s"
 
 
 def _report(name: str, *, as_json: bool, paused: bool, changed: bool) -> None:
-    if as_json:
-        document = {"name": name, "paused": paused, "changed": changed}
-        typer.echo(TypeAdapter(dict[str, Any]).dump_json(document).decode())
-    else:
-        typer.echo(f"{name}: " + (t("paused", "已暂停") if paused else t("running", "运行中")))
+    said = t("paused", "已暂停") if paused else t("running", "运行中")
+    if paused and not changed:
+        said = t("was paused already, and stays as it was", "此前已暂停，保持不变")
+    say(f"{name}: {said}", as_json=as_json, name=name, paused=paused, changed=changed)

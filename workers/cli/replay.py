@@ -1,17 +1,17 @@
-"""``zjj jobs list``, ``replay`` and ``cancel``: what operators do about many jobs."""
+"""``zjj jobs replay`` and ``cancel``: what operators do about many jobs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from models.errors import InvalidValue
-from models.job_search import JobFilter, JobSummary
+from models.job_search import JobFilter
 from models.replays import REPLAYED
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.filters import (
@@ -27,14 +27,19 @@ from workers.cli.filters import (
     States,
     Until,
     actor,
+    given,
     job_filter,
     opened,
 )
 from workers.cli.language import say_in as t
 from workers.cli.show import state_name
-from workers.replays import Plan
+from workers.cli.tables import record, terminal
+from workers.replays import Plan, Refusal
 
-__all__ = ["cancel", "list_jobs", "replay"]
+__all__ = ["cancel", "replay"]
+
+_NAMED = 10
+"""So many refused jobs are named for each reason; --json names more."""
 
 _Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID…]", help=t("Ids of jobs.", "任务编号。"))
@@ -49,47 +54,6 @@ _All = Annotated[
         ),
     ),
 ]
-
-
-def list_jobs(  # noqa: PLR0913, PLR0917 - one for each option
-    kind: Kind = None,
-    states: States = None,
-    queue: Queue = None,
-    backend: Backend = None,
-    code: Code = None,
-    recipient: Recipient = None,
-    phone: PhoneOption = None,
-    since: Since = None,
-    until: Until = None,
-    before: Annotated[
-        str | None,
-        typer.Option(help=t("Go on after this job's id.", "从该任务编号之后继续。")),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help=t("At most.", "最多条数。"))] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List jobs, newest first; never a value."""
-    with opened() as entrance:
-        wanted = job_filter(
-            entrance.pseudonyms,
-            kind=kind,
-            states=states,
-            queue=queue,
-            backend=backend,
-            code=code,
-            recipient=recipient,
-            phone=phone,
-            since=since,
-            until=until,
-        )
-        found = entrance.desk.search(wanted, before=before, limit=limit)
-    if as_json:
-        _json(list[JobSummary], found)
-        return
-    console = Console(highlight=False)
-    console.print(_table(found))
-    if len(found) == limit:
-        console.print(t(f"More: --before {found[-1].id}", f"更多：--before {found[-1].id}"))
 
 
 def replay(  # noqa: PLR0913, PLR0917 - one for each option
@@ -151,14 +115,21 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
         )
         if resume is None:
             _need_choice(wanted, everything=everything)
+        elif wanted != JobFilter() or everything or dry_run or even_if_sent:
+            raise InvalidValue(
+                t(
+                    "--resume goes on with what was chosen then; choose nothing beside it",
+                    "--resume 继续当时选定的任务，不能再加其他选择",
+                )
+            )
         if dry_run:
             plan = replays.plan(wanted, even_if_sent=even_if_sent)
             _json(Plan, plan) if as_json else _print_plan(plan)
             return
         batch = resume or replays.begin(
-            wanted, actor=actor(), reason=reason, even_if_sent=even_if_sent
+            wanted, actor=actor(), reason=given(reason), even_if_sent=even_if_sent
         )
-        errors = Console(stderr=True, highlight=False)
+        errors = terminal(errors=True)
         errors.print(
             t(
                 f"Replay {batch}; if it is interrupted: zjj jobs replay --resume {batch}",
@@ -173,12 +144,15 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
                 per_second=per_second,
                 on_progress=lambda more: progress.advance(bar, more),
             )
+        refusals = replays.refusals(batch)
     refused = {str(name): count for name, count in verdicts.items() if name != REPLAYED}
     replayed = verdicts.get(REPLAYED, 0)
     if as_json:
-        _json(dict, {"replay": batch, "replayed": replayed, "refused": refused})
+        document = {"replay": batch, "replayed": replayed, "refused": refused}
+        _json(dict[str, Any], {**document, "refusals": refusals})
     else:
-        _print_verdicts(replayed, refused)
+        typer.echo(t(f"{replayed} replayed", f"已重放 {replayed} 个"))
+        _print_refusals(refused, refusals)
     if refused:
         raise typer.Exit(ENDED_BADLY)
 
@@ -217,12 +191,20 @@ def cancel(  # noqa: PLR0913, PLR0917 - one for each option
             until=until,
         )
         _need_choice(wanted, everything=everything)
-        cancelled = entrance.desk.cancel(wanted, actor=actor(), reason=reason)
+        cancelled = entrance.desk.cancel(wanted, actor=actor(), reason=given(reason))
+        left = {
+            job_id: None if (view := entrance.service.find(job_id)) is None else view.state
+            for job_id in wanted.ids
+            if job_id not in cancelled
+        }
     if as_json:
-        _json(dict, {"cancelled": cancelled})
+        _json(dict[str, Any], {"cancelled": cancelled, "left": left})
     else:
         typer.echo(t(f"{len(cancelled)} cancelled", f"已取消 {len(cancelled)} 个"))
-    if len(cancelled) < len(wanted.ids):
+        for job_id, state in left.items():
+            said = t("there is no such job", "没有该任务") if state is None else state_name(state)
+            typer.echo(t(f"  {job_id} is left: {said}", f"  {job_id} 未取消：{said}"))
+    if left:
         raise typer.Exit(ENDED_BADLY)
 
 
@@ -247,35 +229,8 @@ def _json(kind: Any, document: object) -> None:
     typer.echo(TypeAdapter(kind).dump_json(document, indent=2).decode())
 
 
-def _table(found: list[JobSummary]) -> Table:
-    table = Table()
-    for heading in (
-        t("Job", "任务"),
-        t("Kind", "类型"),
-        t("State", "状态"),
-        t("Reason", "原因"),
-        t("Provider's code", "服务商代码"),
-        t("Attempts", "次数"),
-        t("Backend", "后端"),
-        t("Created (UTC)", "创建时间（UTC）"),
-    ):
-        table.add_column(heading, overflow="fold")
-    for job in found:
-        table.add_row(
-            job.id,
-            job.kind,
-            state_name(job.state),
-            job.reason or "",
-            job.provider_code or "",
-            str(job.attempts),
-            job.backend,
-            f"{job.created_at:%Y-%m-%d %H:%M:%S}",
-        )
-    return table
-
-
 def _print_plan(plan: Plan) -> None:
-    console = Console(highlight=False)
+    console = terminal()
     console.print(
         t(
             f"{plan.replayable} would be replayed under policy {plan.policy_version}.",
@@ -284,14 +239,24 @@ def _print_plan(plan: Plan) -> None:
     )
     for leaving, jobs in plan.leaving:
         console.print(
-            f"  {jobs} × {leaving.recipient}: {', '.join(leaving.categories)} "
-            f"({leaving.operation}, {leaving.purpose}, {', '.join(leaving.clauses)})"
+            record(
+                t(f"  {jobs} × to {leaving.recipient}", f"  {jobs} × 提供给 {leaving.recipient}"),
+                [
+                    (t("  Categories", "  信息类别"), ", ".join(leaving.categories) or "-"),
+                    (t("  Operation", "  操作"), leaving.operation),
+                    (t("  Purpose", "  目的"), leaving.purpose),
+                    (t("  Clause", "  条款"), ", ".join(leaving.clauses)),
+                ],
+            )
         )
-    for why, jobs in plan.refused.items():
-        console.print(t(f"  {jobs} refused: {why}", f"  拒绝 {jobs} 个：{why}"))
+    _print_refusals(plan.refused, plan.refusals)
 
 
-def _print_verdicts(replayed: int, refused: dict[str, int]) -> None:
-    typer.echo(t(f"{replayed} replayed", f"已重放 {replayed} 个"))
+def _print_refusals(refused: Mapping[str, int], refusals: Sequence[Refusal]) -> None:
     for why, jobs in refused.items():
         typer.echo(t(f"{jobs} refused: {why}", f"拒绝 {jobs} 个：{why}"))
+        named = [each.job_id for each in refusals if each.reason == why][:_NAMED]
+        for job_id in named:
+            typer.echo(f"  {job_id}")
+        if len(named) < jobs:
+            typer.echo(t(f"  and {jobs - len(named)} more", f"  另有 {jobs - len(named)} 个"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
@@ -37,18 +39,31 @@ def state_name(state: State) -> str:
     return t(state.value, f"{state.value} {names[state]}")
 
 
-def print_job(console: Console, job: JobView) -> None:
-    """One job: its state, its attempts, and an account of every disclosure."""
+def print_job(console: Console, job: JobView, masks: Mapping[str, str] | None = None) -> None:
+    """One job: its state, its attempts, and an account of every disclosure.
+
+    Args:
+        masks: What it still holds of a person, masked, by field.
+    """
     facts = Table.grid(padding=(0, 2))
     colour = _COLOURS.get(job.state, "cyan")
     facts.add_row(t("Job", "任务"), job.id)
-    facts.add_row(t("Kind", "类型"), job.kind)
+    facts.add_row(t("Kind", "类型"), f"{job.kind} ({job.queue}, {job.backend})")
     facts.add_row(t("State", "状态"), f"[bold {colour}]{state_name(job.state)}[/]")
     if job.reason:
         facts.add_row(t("Reason", "原因"), job.reason)
+    facts.add_row(t("Enqueued (UTC)", "入队（UTC）"), f"{job.created_at:%Y-%m-%d %H:%M:%S}")
     if job.settled_at:
         took = (job.settled_at - job.created_at).total_seconds() * 1000
         facts.add_row(t("Enqueue to settle", "入队到完成"), f"{took:.0f} ms")
+    else:
+        facts.add_row(t("Due (UTC)", "应执行（UTC）"), f"{job.run_at:%Y-%m-%d %H:%M:%S}")
+        if job.expires_at:
+            expires = f"{job.expires_at:%Y-%m-%d %H:%M:%S}"
+            facts.add_row(t("Expires (UTC)", "过期（UTC）"), expires)
+    if masks:
+        held = ", ".join(f"{name} {mask}" for name, mask in masks.items())
+        facts.add_row(t("Still holds", "仍保存"), held)
     for name, value in job.result.items():
         facts.add_row(name, str(value))
     console.print(facts)
@@ -59,11 +74,12 @@ def print_job(console: Console, job: JobView) -> None:
 
 def _timeline(job: JobView) -> Table:
     table = make_table(
+        t("At (UTC)", "时间（UTC）"),
         t("After", "经过"),
         t("What", "事件"),
         t("Code", "代码"),
         t("Provider's code", "服务商代码"),
-        t("Milliseconds", "毫秒"),
+        t("ms", "毫秒"),
         title=t("Timeline", "时间线"),
     )
     events = [(job.created_at, (t("enqueued", "入队"), job.backend, "", ""))]
@@ -78,16 +94,20 @@ def _timeline(job: JobView) -> Table:
     ]
     for at, row in sorted(events, key=lambda event: event[0]):
         after = (at - job.created_at).total_seconds()
-        table.add_row(f"{after:.3f} s", *row)
+        table.add_row(f"{at:%H:%M:%S}", f"{after:.3f} s", *row)
     return table
 
 
 def _disclosure(disclosure: DisclosureView) -> Table:
     left = disclosure.verdict is Verdict.ADMITTED
-    table = Table(
-        title=t("What left the building", "对外提供的信息")
+    what = (
+        t("What left the building", "对外提供的信息")
         if left
-        else t("What the gate refused", "被拦截的请求"),
+        else t("What the gate refused", "被拦截的请求")
+    )
+    when = t(f"attempt {disclosure.attempt}", f"第 {disclosure.attempt} 次")
+    table = Table(
+        title=f"{what} ({when}, {disclosure.at:%H:%M:%S} UTC)",
         title_justify="left",
         show_header=False,
     )

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 
-__all__ = ["make_table", "record"]
+__all__ = ["make_table", "record", "terminal"]
+
+_WITHOUT_A_TERMINAL = 240
+"""Columns: in a file or a pipe each thing stays in one line, to be searched."""
+
+
+def terminal(*, errors: bool = False) -> Console:
+    """Standard output, or standard error; as wide as the terminal is, if it is one."""
+    console = Console(highlight=False, stderr=errors)
+    if not (console.is_terminal or os.environ.get("COLUMNS")):
+        console.width = _WITHOUT_A_TERMINAL
+    return console
 
 
 def make_table(*headings: str, title: str | None = None) -> Table:

@@ -25,7 +25,7 @@ from models.webhooks import (
     rotate_secret,
 )
 from tasks.webhook import Webhook
-from workers.cli.filters import AsJson, Reason, actor, opened
+from workers.cli.filters import AsJson, Reason, actor, given, opened, say
 from workers.cli.language import say_in as t
 from workers.cli.tables import make_table
 from workers.endpoints import EVENTS
@@ -77,7 +77,7 @@ def add(
             raise InvalidValue(
                 t("no such event; events: ", "没有该事件；事件：") + ", ".join(EVENTS)
             )
-    why = checked_reason(reason)
+    why = checked_reason(given(reason))
     with opened() as entrance, writing(entrance.engine) as connection:
         endpoint, secret = add_endpoint(
             connection,
@@ -135,7 +135,7 @@ def rotate(
     Raises:
         NotFound: There is no such endpoint.
     """
-    settings, why = load_settings(), checked_reason(reason)
+    settings, why = load_settings(), checked_reason(given(reason))
     with opened() as entrance, writing(entrance.engine) as connection:
         endpoint, secret = rotate_secret(
             connection,
@@ -151,18 +151,19 @@ def rotate(
     "disable",
     help=t("Send nothing there any more; what waits, fails.", "停用；等待中的回调将失败。"),
 )
-def disable(endpoint_id: _Id, reason: Reason = "") -> None:
+def disable(endpoint_id: _Id, reason: Reason = "", as_json: AsJson = False) -> None:
     """Disable an endpoint.
 
     Raises:
         NotFound: There is no such endpoint in use.
     """
-    why = checked_reason(reason)
+    why = checked_reason(given(reason))
     with opened() as entrance, writing(entrance.engine) as connection:
         if not disable_endpoint(connection, endpoint_id, because="operator", now=utc_now()):
             raise NotFound(t("no such endpoint in use", "没有该回调地址，或已停用"))
         _audit(connection, endpoint_id, "webhook.disable", why)
-    typer.echo(f"{endpoint_id}: " + t("disabled", "已停用"))
+    said = f"{endpoint_id}: " + t("disabled", "已停用")
+    say(said, as_json=as_json, id=endpoint_id, enabled=False)
 
 
 @app.command(
@@ -172,21 +173,22 @@ def disable(endpoint_id: _Id, reason: Reason = "") -> None:
         "重新启用；期间失败的回调可用 zjj jobs replay 重做。",
     ),
 )
-def enable(endpoint_id: _Id, reason: Reason = "") -> None:
+def enable(endpoint_id: _Id, reason: Reason = "", as_json: AsJson = False) -> None:
     """Enable an endpoint.
 
     Raises:
         NotFound: There is no such disabled endpoint.
         InvalidValue: Its URL must not be sent to any more.
     """
-    why = checked_reason(reason)
+    why = checked_reason(given(reason))
     with opened() as entrance, writing(entrance.engine) as connection:
         endpoint = find_endpoint(connection, endpoint_id)
         if endpoint is None or not enable_endpoint(connection, endpoint_id):
             raise NotFound(t("no such disabled endpoint", "没有该停用的回调地址"))
         open_own_hosts(load_settings()).read(endpoint.url)
         _audit(connection, endpoint_id, "webhook.enable", why)
-    typer.echo(f"{endpoint_id}: " + t("enabled", "已启用"))
+    said = f"{endpoint_id}: " + t("enabled", "已启用")
+    say(said, as_json=as_json, id=endpoint_id, enabled=True)
 
 
 @app.command(
@@ -196,7 +198,7 @@ def enable(endpoint_id: _Id, reason: Reason = "") -> None:
         "向该地址发送一条 webhook.test，输出任务编号。",
     ),
 )
-def send_test(endpoint_id: _Id) -> None:
+def send_test(endpoint_id: _Id, as_json: AsJson = False) -> None:
     """Enqueue a webhook that says nothing.
 
     Raises:
@@ -209,7 +211,7 @@ def send_test(endpoint_id: _Id) -> None:
             raise NotFound(t("no such endpoint in use", "没有该回调地址，或已停用"))
         webhook = Webhook(event="webhook.test", occurred_at=utc_now(), endpoint=endpoint_id)
         job = entrance.service.enqueue(webhook, backend=endpoint.backend)
-    typer.echo(job.id)
+    say(job.id, as_json=as_json, job_id=job.id)
 
 
 def _audit(connection: Connection, endpoint_id: str, action: str, reason: str) -> None:

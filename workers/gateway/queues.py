@@ -40,6 +40,13 @@ class QueueBody(_Body):
 
     queue: str
     jobs: dict[str, int] = Field(description="State to number.")
+    oldest: dt.datetime | None = Field(
+        description="Since when the oldest queued job could have run."
+    )
+    unknown: int = Field(description="Jobs whose outcome is not known.")
+    workers: int = Field(
+        description="Processes that serve it and have shown themselves in the last half minute."
+    )
     paused: PauseBody | None
 
 

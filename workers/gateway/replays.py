@@ -19,7 +19,7 @@ from workers.gateway.job_search import Bench, Choice
 from workers.gateway.jobs import JobId, JobReference, Service
 from workers.gateway.openapi import json_request_body
 from workers.gateway.problems import Kind, Problem, not_found, problem_responses
-from workers.replays import Plan
+from workers.replays import MOST_REFUSALS, Plan
 
 __all__ = ["ReasonText", "router"]
 
@@ -65,6 +65,21 @@ class JobCancel(_Request):
     reason: ReasonText
 
 
+class RefusalBody(BaseModel):
+    """A job that is not replayed."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    job_id: JobId
+    reason: str
+
+
+_Refusals = Annotated[
+    list[RefusalBody],
+    Field(max_length=MOST_REFUSALS, description="Which jobs; of very many the first ones."),
+]
+
+
 class ReplayBody(BaseModel):
     """How far a replay has come."""
 
@@ -76,6 +91,7 @@ class ReplayBody(BaseModel):
     even_if_sent: bool
     replayed: int
     refused: dict[str, int] = Field(description="How many jobs for which reason.")
+    refusals: _Refusals
     pending: int = Field(description="Jobs to which the workers have not come yet.")
 
 
@@ -96,6 +112,7 @@ class PlanBody(BaseModel):
     policy_version: str
     replayable: int
     refused: dict[str, int] = Field(description="How many jobs for which reason.")
+    refusals: _Refusals
     leaving: list[LeavingBody]
 
 
@@ -230,6 +247,7 @@ def _plan(plan: Plan) -> PlanBody:
         policy_version=plan.policy_version,
         replayable=plan.replayable,
         refused=dict(plan.refused),
+        refusals=[RefusalBody.model_validate(each) for each in plan.refusals],
         leaving=[
             LeavingBody(
                 recipient=each.recipient,

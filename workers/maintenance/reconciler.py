@@ -23,7 +23,7 @@ from models.database import writing
 from models.errors import SealBroken, WaitError, ZjjError
 from models.group_commit import GroupCommit
 from models.ledger import LedgerWriter
-from models.reconciliation import Answer, Question, claim_question, settle_answers, unknown_due
+from models.reconciliation import Answer, Due, Question, claim_question, settle_answers, unknown_due
 from models.sealing import Sealer, seal_identity
 from models.states import Event
 from tasks.outcomes import Outcome
@@ -85,18 +85,20 @@ class Reconciler:
             due = unknown_due(
                 connection, list(self._tasks), most_questions=len(_PAUSES) + 1, now=now
             )
-        return sum(self._reconcile(job_id, self._tasks[kind], asked) for job_id, kind, asked in due)
+        return sum(self._reconcile(each, self._tasks[each.kind]) for each in due)
 
-    def _reconcile(self, job_id: str, task: Task, asked: int) -> bool:
+    def _reconcile(self, due: Due, task: Task) -> bool:
+        # Of several companies that do such jobs, only the one that got this job is asked.
+        asked = (due.recipient,) if due.recipient else self._circuits.recipients(task)
         try:
-            self._circuits.check(self._circuits.recipients(task))
+            self._circuits.check(asked)
         except WaitError:
             return False
         now = self._clock()
-        pause = dt.timedelta(seconds=_PAUSES[min(asked, len(_PAUSES) - 1)])
+        pause = dt.timedelta(seconds=_PAUSES[min(due.asked, len(_PAUSES) - 1)])
         with writing(self._engine) as connection:
             question = claim_question(
-                connection, job_id, self._worker_id, again_at=now + pause, now=now
+                connection, due.job_id, self._worker_id, again_at=now + pause, now=now
             )
         return question is not None and self._ask(question, task)
 

@@ -13,13 +13,14 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from models.audits import audits_of
-from models.claims import ClaimRequest, write_claims
+from models.claims import ClaimRequest, Worker, beat, write_claims
 from models.clock import utc_now
 from models.database import writing
 from models.errors import InvalidValue, NotFound
 from models.group_commit import Transaction
+from models.identifiers import new_id
 from models.states import State
-from models.tables import alarms, audits
+from models.tables import alarms, audits, jobs
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
 from workers.cli.app import app
 
@@ -127,7 +128,28 @@ def test_a_refused_replay_exits_with_1_and_says_why(zjj: Zjj, engine: Engine) ->
     job_id = _failed(engine, sealed=None)
     done = zjj("jobs", "replay", job_id, "--reason", "try")
     assert done.exit_code == 1
-    assert "1 refused: payload.erased" in done.stdout
+    assert f"1 refused: payload.erased\n  {job_id}\n" in done.stdout
+    said = json.loads(zjj("jobs", "replay", job_id, "--reason", "again", "--json").stdout)
+    assert said["refusals"] == [{"job_id": job_id, "reason": "payload.erased"}]
+
+
+def test_of_many_refused_jobs_a_dry_run_names_the_first_and_counts_the_rest(
+    zjj: Zjj, engine: Engine
+) -> None:
+    ids = [_failed(engine, sealed=None) for _ in range(12)]
+    shown = zjj("jobs", "replay", "--all", "--dry-run").stdout
+    assert [job_id for job_id in ids if job_id in shown] == ids[:10]
+    assert "and 2 more" in shown
+    plan = json.loads(zjj("jobs", "replay", "--all", "--dry-run", "--json").stdout)
+    assert [each["job_id"] for each in plan["refusals"]] == ids
+
+
+@pytest.mark.parametrize("beside", ["--dry-run", "--all", "--even-if-sent", "--kind=sms_code"])
+def test_going_on_with_a_replay_chooses_nothing_anew(zjj: Zjj, engine: Engine, beside: str) -> None:
+    job_id = _failed(engine)
+    batch = json.loads(zjj("jobs", "replay", job_id, "--reason", "r", "--json").stdout)["replay"]
+    done = zjj("jobs", "replay", "--resume", batch, beside)
+    assert isinstance(done.exception, InvalidValue)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +169,35 @@ def test_cancelling_tells_whom_it_cancelled(zjj: Zjj, engine: Engine) -> None:
     waiting, failed = store_job(engine), _failed(engine)
     done = zjj("jobs", "cancel", waiting, failed, "--reason", "mistake", "--json")
     assert done.exit_code == 1, "one of those named was no longer waiting"
-    assert json.loads(done.stdout) == {"cancelled": [waiting]}
+    assert json.loads(done.stdout) == {"cancelled": [waiting], "left": {failed: "failed"}}
     assert read_job(engine, waiting).state == State.CANCELLED
+    shown = zjj("jobs", "cancel", waiting, new_id(), "--reason", "mistake").stdout
+    assert f"{waiting} is left: cancelled" in shown
+    assert "is left: there is no such job" in shown
+
+
+def test_a_job_is_one_line_on_the_narrowest_terminal(
+    zjj: Zjj, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    job_id = store_job(engine)
+    (line,) = [line for line in zjj("jobs", "list").stdout.splitlines() if job_id in line]
+    assert line.split()[2:] == ["queued", "sms_code", "test"]
+    assert "No job matches." in zjj("jobs", "list", "--state", "failed").stdout
+
+
+def test_a_job_shows_what_it_still_holds_masked_and_never_its_values(
+    zjj: Zjj, engine: Engine
+) -> None:
+    job_id = store_job(engine)
+    shown = zjj("jobs", "show", job_id).stdout
+    assert "phone 164****1234, code ******" in shown
+    assert json.loads(zjj("jobs", "show", job_id, "--json").stdout)["masks"] == {
+        "phone": "164****1234",
+        "code": "******",
+    }
+    zjj("jobs", "cancel", job_id, "--reason", "mistake")
+    assert "164****1234" not in zjj("jobs", "show", job_id).stdout
 
 
 def test_queues_and_recipients_are_paused_and_resumed_with_a_reason(
@@ -163,13 +212,36 @@ def test_queues_and_recipients_are_paused_and_resumed_with_a_reason(
     assert urgent["paused"]["reason"] == "campaign"
     assert listed["recipients"][0]["recipient"] == "aliyun_sms"
     shown = zjj("queues", "list").stdout
-    assert "paused: campaign" in shown
-    assert "paused: account" in shown
+    assert "paused: campaign (by cli:" in shown
+    assert "aliyun_sms: paused: account (by cli:" in shown
+    assert "stays as it was" in zjj("queues", "pause", "urgent", "--reason", "again").stdout
     assert zjj("queues", "resume", "urgent", "--reason", "over").exit_code == 0
     with engine.connect() as connection:
         actions = [audit.action for audit in audits_of(connection, "urgent")]
     assert actions == ["queue.pause", "queue.resume"]
     assert isinstance(zjj("queues", "resume", "urgent", "--reason", "over").exception, NotFound)
+
+
+def test_queues_tell_who_serves_them_since_when_the_oldest_job_waits_and_what_is_unknown(
+    zjj: Zjj, engine: Engine
+) -> None:
+    now = utc_now()
+    since = now - dt.timedelta(seconds=90)
+    oldest = store_job(engine)
+    store_job(engine)
+    store_job(engine, state=State.UNKNOWN, settled_at=now)
+    with writing(engine) as connection:
+        connection.execute(jobs.update().where(jobs.c.id == oldest).values(run_at=since))
+        for number, seen in enumerate([now, now - dt.timedelta(minutes=5)]):
+            worker = Worker(
+                id=new_id(), host="h", pid=number, queues=("urgent", "bulk"), started_at=seen
+            )
+            beat(connection, worker, now=seen)
+    urgent, standard, bulk = json.loads(zjj("queues", "list", "--json").stdout)["queues"]
+    assert (urgent["workers"], standard["workers"], bulk["workers"]) == (1, 0, 1)
+    assert (urgent["unknown"], standard["unknown"]) == (1, 0)
+    assert dt.datetime.fromisoformat(urgent["oldest"]) == since
+    assert "1 unknown" in zjj("queues", "list").stdout
 
 
 def test_an_alarm_stands_beside_the_queues(zjj: Zjj, engine: Engine) -> None:
