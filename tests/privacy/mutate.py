@@ -22,6 +22,7 @@ import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import os
 import random
 import re
@@ -497,11 +498,16 @@ def _weaken(module: str, chosen: argparse.Namespace) -> int:
     alive.remove(nothing)
     print(f"{len(made)} mutants, {len(alive)} of them pass at first sight", flush=True)
     alive = survivors(alive, TESTS, processes=chosen.processes)
+    # Whatever else might notice those, they count as survivors, each with its reason.
+    reasons = _reasons(module)
+    explained = [each for each in alive if (_line(each), each.what) in reasons]
+    alive = [each for each in alive if each not in explained]
     if alive and not chosen.quick:
         print(f"{len(alive)} pass the quick tests; now all tests of gate, policy and proofs")
         own = [each for each in TESTS[module] if each.endswith(".py")]
         everything = {module: (*own, *EVERYTHING)}
         alive = survivors(alive, everything, ALL_SECONDS, chosen.processes)
+    alive += explained
     alive.sort(key=lambda mutant: mutant.line)
     print(f"{module}: {len(made)} mutants, {len(made) - len(alive)} killed", flush=True)
     for mutant in alive:
@@ -526,20 +532,32 @@ def _apart(action: Callable[[], int]) -> int:
         os._exit(answer)
 
 
+def _reasons(module: str) -> set[tuple[str, str]]:
+    """The survivors that somebody has explained: what stands there, and the change."""
+    # Read here, because what workers/proofs imports is what is weakened.
+    record = json.loads((ROOT / "workers/proofs/mutation.json").read_text("utf-8"))
+    runs = (run["survivors"] for run in record if run["module"] == module)
+    return {(each["at"], each["change"]) for run in runs for each in run if each["why"]}
+
+
+def _line(mutant: Mutant) -> str:
+    """What stands there."""
+    # What has no place of its own, such as a filter of a comprehension, is at line 0.
+    lines = ["", *_path(mutant.module).read_text("utf-8").splitlines()]
+    return lines[mutant.line].strip()
+
+
 def _keep(module: str, made: int, alive: Sequence[Mutant]) -> int:
     """Record a run; returns how many survivors nobody has explained."""
     from workers.proofs.mutation import ModuleRun, Survivor, digest_of, record
 
-    # What has no place of its own, such as a filter of a comprehension, is at line 0.
-    lines = ["", *_path(module).read_text("utf-8").splitlines()]
     run = ModuleRun(
         module=module,
         measured=time.strftime("%Y-%m-%d"),
         digest=digest_of(module),
         mutants=made,
         survivors=tuple(
-            Survivor(line=each.line, at=lines[each.line].strip(), change=each.what, why="")
-            for each in alive
+            Survivor(line=each.line, at=_line(each), change=each.what, why="") for each in alive
         ),
     )
     return len(record(run))
