@@ -25,7 +25,7 @@ from models.errors import DeniedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["install", "passage"]
+__all__ = ["NotStarted", "install", "passage"]
 
 _ADDRESSED = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
@@ -37,6 +37,10 @@ _allowed: dict[tuple[str, int], set[str]] = {}
 """Addresses by host and port."""
 _thread = threading.local()
 _installed = threading.Lock()
+
+
+class NotStarted(DeniedError, PermissionError):
+    """A program was not started; libraries that would ask one do without, as where it is missing."""
 
 
 def install(allowed: Iterable[tuple[str, int]]) -> None:
@@ -75,7 +79,7 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
     elif event == "socket.getnameinfo":
         _judge_name(arguments[0][0])
     elif event in _PROGRAMS:
-        raise DeniedError("a program that nobody watches was not started")
+        raise NotStarted("a program that nobody watches was not started")
 
 
 def _judge_address(address: object) -> None:

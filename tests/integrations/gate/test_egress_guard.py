@@ -144,6 +144,11 @@ def _run(script: str, allowed: int, other: int) -> None:
             id="other programs are not started",
         ),
         pytest.param(
+            "import ctypes.util\nassert ctypes.util.find_library('no-such-library') is None\n"
+            "from Cryptodome.Cipher import AES",
+            id="libraries are found without asking one",
+        ),
+        pytest.param(
             "import http.server\n"
             "http.server.HTTPServer(('', 0), http.server.BaseHTTPRequestHandler).server_close()",
             id="servers can bind",
