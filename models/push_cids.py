@@ -8,12 +8,13 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, exists, select
 
 from models.batches import insert_into
-from models.tables import push_cids
+from models.states import Event
+from models.tables import attempts, push_cids
 
-__all__ = ["CIDS_KEPT", "PushCid", "find_cid", "keep_cid", "prune_cids"]
+__all__ = ["CIDS_KEPT", "PushCid", "find_cid", "keep_cid", "prune_cids", "was_ever_unclear"]
 
 CIDS_KEPT = dt.timedelta(days=3)
 """For so long it is remembered under which key a push has left; no key protects so long."""
@@ -39,14 +40,34 @@ def find_cid(connection: Connection, reference: str) -> PushCid | None:
     return None if row is None else PushCid(**row._asdict())
 
 
-def keep_cid(connection: Connection, cid: PushCid) -> PushCid:
-    """Keep a key; the one that stands is returned, which is never replaced."""
-    connection.execute(
-        insert_into(connection.dialect.name, push_cids).values(asdict(cid)).on_conflict_do_nothing()
-    )
+def keep_cid(
+    connection: Connection, cid: PushCid, *, spent_before: dt.datetime | None = None
+) -> PushCid:
+    """Keep a key; where one stands, it is returned instead.
+
+    Args:
+        spent_before: One that was issued up to then is replaced. Only for a push of which it is
+            certain that it has not been made.
+    """
+    statement = insert_into(connection.dialect.name, push_cids).values(asdict(cid))
+    if spent_before is None:
+        statement = statement.on_conflict_do_nothing()
+    else:
+        statement = statement.on_conflict_do_update(
+            index_elements=[push_cids.c.reference],
+            set_={name: statement.excluded[name] for name in ("cid", "issued_at")},
+            where=push_cids.c.issued_at <= spent_before,
+        )
+    connection.execute(statement)
     kept = find_cid(connection, cid.reference)
     assert kept is not None  # noqa: S101 - inserted above, or before
     return kept
+
+
+def was_ever_unclear(connection: Connection, job_id: str) -> bool:
+    """Whether an attempt at a job, or a question about one, left open what came of it."""
+    lost = exists().where(attempts.c.job_id == job_id, attempts.c.event == Event.LOSE)
+    return bool(connection.scalar(select(lost)))
 
 
 def prune_cids(connection: Connection, *, before: dt.datetime) -> int:

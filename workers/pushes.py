@@ -16,7 +16,7 @@ from integrations.jiguang.push import CID_WAITS
 from models.clock import Clock, utc_now
 from models.database import answering, writing
 from models.errors import ConfigurationError, UnknownOutcomeError
-from models.push_cids import CIDS_KEPT, PushCid, find_cid, keep_cid
+from models.push_cids import CIDS_KEPT, PushCid, find_cid, keep_cid, was_ever_unclear
 from tasks.push import Notice
 from workers.settings import Settings
 
@@ -51,6 +51,9 @@ class Pushes:
     def push(self, attempt: Attempt) -> Receipt:
         """Push the attempt's notice, as often as it is called under one and the same cid.
 
+        A push of which it is certain that it has not been made, and that had to wait longer than
+        its cid protects, gets another.
+
         Raises:
             UnknownOutcomeError: Among the provider's own reasons, the cid is past its day.
             ConfigurationError: Jiguang is not configured.
@@ -58,8 +61,14 @@ class Pushes:
             ZjjError: As :meth:`integrations.jiguang.JPush.push` and ``new_cid``.
         """
         provider = self._configured()
-        kept = self._find(attempt.reference) or self._keep(provider, attempt)
-        return self._push(provider, attempt, kept)
+        kept = self._find(attempt.reference)
+        if kept is not None and self._is_spent(kept):
+            with answering(), self._engine.connect() as connection:
+                if was_ever_unclear(connection, attempt.job_id):
+                    raise _expired()
+            kept = None
+        kept = kept or self._keep(provider, attempt)
+        return provider.push(attempt, kept.cid)
 
     def push_again(self, attempt: Attempt, sent_at: dt.datetime) -> Receipt | None:
         """Repeat a push that may have left, under its cid; None if it cannot have left.
@@ -72,7 +81,9 @@ class Pushes:
         """
         provider = self._configured()
         if kept := self._find(attempt.reference):
-            return self._push(provider, attempt, kept)
+            if self._is_spent(kept):
+                raise _expired()
+            return provider.push(attempt, kept.cid)
         if self._clock() - sent_at >= CIDS_KEPT - _DAY:
             # It may have had one that is forgotten.
             raise _expired()
@@ -83,10 +94,8 @@ class Pushes:
             raise ConfigurationError("ZJJ_JPUSH_APP_KEY is not set", code="push.not_configured")
         return self._provider
 
-    def _push(self, provider: JPush, attempt: Attempt, kept: PushCid) -> Receipt:
-        if self._clock() - kept.issued_at >= _USABLE:
-            raise _expired()
-        return provider.push(attempt, kept.cid)
+    def _is_spent(self, kept: PushCid) -> bool:
+        return self._clock() - kept.issued_at >= _USABLE
 
     def _find(self, reference: str) -> PushCid | None:
         with answering(), self._engine.connect() as connection:
@@ -100,7 +109,7 @@ class Pushes:
             reference=attempt.reference, job_id=attempt.job_id, cid=cid, issued_at=issued_at
         )
         with answering(), writing(self._engine) as connection:
-            return keep_cid(connection, made)
+            return keep_cid(connection, made, spent_before=self._clock() - _USABLE)
 
 
 def _expired() -> UnknownOutcomeError:

@@ -222,6 +222,31 @@ def test_every_attempt_bears_the_cid_of_the_first(house: House) -> None:
     assert house.pushed(job_id) == (2, 1)
 
 
+def test_a_push_that_had_to_wait_longer_than_its_cid_protects_gets_another_one(
+    house: House,
+) -> None:
+    job_id = house.push(Fault(kind="code", code="2002", action="push", times=1))
+    first = house.cid_of(job_id)
+    assert house.look(job_id).state is State.RETRYING, "nothing was pushed"
+    house.ahead += dt.timedelta(hours=24)
+    house.faults.add(RESET.model_copy())
+    assert house.run_again(job_id).state is State.UNKNOWN
+    assert house.cid_of(job_id) != first
+    assert house.reconcile() == 1
+    assert house.look(job_id).state is State.SUCCEEDED
+    assert house.pushed(job_id) == (2, 1)
+
+
+def test_a_push_that_was_ever_unclear_gets_no_other_cid(house: House) -> None:
+    job_id = house.push(RESET)
+    with writing(house.engine) as connection:  # as a worker that was thought dead may have it
+        connection.execute(jobs.update().values(state=State.RETRYING))
+    house.ahead += dt.timedelta(hours=24)
+    view = house.run_again(job_id)
+    assert (view.state, view.reason) == (State.UNKNOWN, "push.cid_expired")
+    assert house.pushed(job_id) == (1, 1)
+
+
 def test_a_cid_that_does_not_come_is_asked_for_again_and_nothing_was_pushed(house: House) -> None:
     job_id = house.push(Fault(kind="reset", action="cid", times=1))
     assert house.look(job_id).state is State.RETRYING
