@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from models.clock import utc_now
-from models.errors import DeniedError, GiveUpError, RetryError, UnknownOutcomeError
+from models.errors import GiveUpError, RetryError, UnknownOutcomeError
 from models.payments.changes import Source
 from models.payments.registering import OrderNo, RefundNo
 from models.payments.states import PENDING, Refund, RefundState
@@ -54,19 +54,14 @@ def _refund(payload: RefundPayment, attempt: Attempt, context: Context) -> Outco
     if payment is None or known is None or known.state not in PENDING:
         return succeeded()
     decision = _decision(payments, payment)
-    try:
-        answer = _give_back(payload, attempt, payments, known.state)
-    except (DeniedError, UnknownOutcomeError):
-        raise
-    except GiveUpError as error:
-        if error.stops_recipient or payment.account.refunds[payload.refund_no].amount is None:
-            raise
+    answer = _give_back(payload, attempt, payments, known.state)
+    if isinstance(answer, GiveUpError):
         # Refused for good: this refund has failed, and the backend may begin another.
         assert decision.account is not None  # noqa: S101 - the payment is known
         failed = Refund(RefundState.FAILED, payload.amount)
         decision.know(decision.account.with_refund(payload.refund_no, failed))
         return replace(
-            outcome_of(error), change=decision.change(), announcements=decision.announcements()
+            outcome_of(answer), change=decision.change(), announcements=decision.announcements()
         )
     learn_refund(decision, payload.refund_no, answer, asked=0)
     return _outcome(decision, answer)
@@ -74,11 +69,18 @@ def _refund(payload: RefundPayment, attempt: Attempt, context: Context) -> Outco
 
 def _give_back(
     payload: RefundPayment, attempt: Attempt, payments: Payments, state: RefundState
-) -> RefundAnswer:
-    """Ask first whether it was done, unless it cannot have been."""
+) -> RefundAnswer | GiveUpError:
+    """Ask first whether it was done, unless it cannot have been.
+
+    Returns:
+        How far it is; or the provider's refusal, if it is certain that no money leaves. What a
+        question is refused with, or what is wrong with us, says nothing about the money.
+    """
     provider = payments.of(payload.channel, payload.merchant)
     named = {"order_no": payload.order_no, "refund_no": payload.refund_no}
-    if attempt.number > 1 or state is not RefundState.REQUESTED:
+    # By its fence, as a person's replay counts attempts anew.
+    repeats = attempt.fence > 1 or state is not RefundState.REQUESTED
+    if repeats:
         found = asked(provider.query_refund, attempt, **named)
         if found.state != "missing":
             return found
@@ -89,6 +91,16 @@ def _give_back(
         raise RetryError(
             error.message, code=error.code, provider_code=error.provider_code
         ) from None
+    except GiveUpError as error:
+        if error.stops_recipient or error.provider_code is None:
+            raise
+        refused = error
+    if repeats:
+        # It may be refused because an earlier attempt was carried out after all.
+        found = asked(provider.query_refund, attempt, **named)
+        if found.state != "missing":
+            return found
+    return refused
 
 
 def _look(
