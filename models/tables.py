@@ -23,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 from sqlalchemy.dialects import postgresql
 
@@ -492,6 +493,8 @@ payments = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     UniqueConstraint("channel", "merchant", "order_no"),
+    # An order number is one order at WeChat Pay, whichever version of its API speaks of it.
+    Index("uq_payments_merchant_order_no", "merchant", "order_no", unique=True),
     Index("ix_payments_backend_order_no", "backend", "order_no"),
     Index("ix_payments_merchant_paid_at", "merchant", "paid_at"),
 )
@@ -551,6 +554,7 @@ payment_mismatches = Table(
     Column("reason", String(32), nullable=False),
     Column("expected", BigInteger),
     Column("received", BigInteger),
+    Column("told", Boolean, nullable=False, server_default=true()),
     Column("at", UtcDateTime, nullable=False),
     Column("resolved_at", UtcDateTime),
     Column("resolved_by", String(64)),

@@ -13,7 +13,8 @@ from models.payments.changes import Source
 from models.states import Event
 from tasks.outcomes import Outcome
 from tasks.payload import Payload
-from tasks.payment_decisions import Decision, Place, hear
+from tasks.payment_decisions import Decision, Place
+from tasks.payment_evidence import hear
 from tasks.retries import RetryRule
 from tasks.task import Context, Task
 
@@ -49,15 +50,20 @@ def _work_through(payload: PaymentCallback, attempt: Attempt, context: Context) 
     heard = payments.read(
         payload.channel, payload.merchant, payload.headers, base64.b64decode(payload.body)
     )
+    found = payments.books.payment(payload.channel, payload.merchant, heard.order_no)
+    if found is None and heard.channel == "wechat_pay_v3" and heard.kind == "refund":
+        # What was paid over API v2 goes back over v3, which tells of it in its own way.
+        older = payments.books.payment("wechat_pay_v2", payload.merchant, heard.order_no)
+        found = older if older is not None and older.backend == attempt.backend else None
     place = Place(
         backend=attempt.backend,
-        channel=payload.channel,
+        channel=payload.channel if found is None else found.channel,
         merchant=payload.merchant,
         app=payments.app_of(payload.channel, payload.merchant),
     )
     decision = Decision(
         place,
-        payments.books.payment(payload.channel, payload.merchant, heard.order_no),
+        found,
         heard.order_no,
         source=Source.CALLBACK,
         now=utc_now(),

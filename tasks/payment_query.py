@@ -10,12 +10,13 @@ from models.clock import utc_now
 from models.errors import RetryError
 from models.payments.changes import Source
 from models.payments.registering import OrderNo
-from models.payments.states import PENDING, RefundState
+from models.payments.states import RefundState
 from models.states import Event
 from tasks.outcomes import Outcome, outcome_of, succeeded
 from tasks.payload import Payload
 from tasks.payment_callback import ChannelName, MerchantNo
-from tasks.payment_decisions import Decision, Place, learn_order, learn_refund
+from tasks.payment_decisions import Decision, Place
+from tasks.payment_evidence import learn_order, learn_refund
 from tasks.retries import RetryRule
 from tasks.task import Context, Task
 
@@ -79,7 +80,8 @@ def _ask(payload: PaymentQuery, attempt: Attempt, context: Context) -> Outcome:
     learn_order(decision, order, payment, now=now)
     if decision.account is not None and decision.account.paid:
         for refund in payment.refunds:
-            if refund.state in {RefundState.HEARD, *PENDING}:
+            # One that failed may be paid out by hand, and then a callback has it asked about.
+            if refund.state is not RefundState.REFUNDED:
                 answer = asked(
                     provider.query_refund,
                     attempt,

@@ -17,7 +17,8 @@ from models.states import Event
 from tasks.outcomes import Outcome, outcome_of, succeeded
 from tasks.payload import WHOLE, Payload
 from tasks.payment_callback import ChannelName, MerchantNo
-from tasks.payment_decisions import Decision, Place, learn_refund
+from tasks.payment_decisions import Decision, Place
+from tasks.payment_evidence import learn_refund
 from tasks.payment_query import QUERIES, asked, queries_of
 from tasks.retries import RetryRule
 from tasks.task import Context, Task

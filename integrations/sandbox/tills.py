@@ -40,7 +40,6 @@ class Tills:
         self.alipay = AlipayProvider(clock=clock)
         self.messages = Messages(self.wechat_pay, self.alipay, clock=clock)
         self.courier = Courier(plan)
-        self._channels: dict[str, Channel] = {}
         self.wechat_pay.refund_accepted = self._wechat_refund
         self.alipay.refund_accepted = self._alipay_refund
 
@@ -68,7 +67,6 @@ class Tills:
                 raise KeyError(order_no)
             return book.open(order_no, total)
         order = book.pay(order_no, total)
-        self._channels[order_no] = channel
         algorithm = self.courier.plan.algorithm
         self.courier.send(self.messages.paid(channel, order, algorithm))
         return order
@@ -95,11 +93,10 @@ class Tills:
         self.wechat_pay.reset()
         self.alipay.reset()
         self.courier.clear()
-        self._channels.clear()
 
     def _wechat_refund(self, order: Order, refund: Refund) -> None:
-        channel = self._channels.get(order.order_no, "wechat_pay_v3")
-        self.courier.send(self.messages.refunded(channel, order, refund))
+        # Asked for over API v3, told over API v3, over whichever the order was paid.
+        self.courier.send(self.messages.refunded("wechat_pay_v3", order, refund))
 
     def _alipay_refund(self, order: Order, refund: Refund) -> None:
         self.courier.send(self.messages.refunded("alipay", order, refund))

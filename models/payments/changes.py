@@ -68,6 +68,8 @@ class PaymentChange:
     """Those that do not wait for a person yet."""
     ask_now: bool = False
     """Have the provider asked about the payment at once."""
+    rests: bool = False
+    """Ask no more by the calendar: all that is open waits for a person."""
     notification: str | None = None
     """Digest of the notification that this settles."""
     outcome: str | None = None
@@ -81,7 +83,9 @@ class PaymentChange:
             self._write_refunds(connection, self.found, self.account, at)
             self._write_transitions(connection, self.found, self.account, at)
         for mismatch in self.mismatches:
-            raise_mismatch(connection, mismatch, at=at)
+            # Without a payment there is no version, so here two find the same and one of them stays.
+            if not raise_mismatch(connection, mismatch, at=at) and self.found is None:
+                return False
         if self.notification is not None:
             connection.execute(
                 update(payment_notifications)
@@ -111,7 +115,7 @@ class PaymentChange:
 
     def _values(self, found: PaymentView, at: dt.datetime) -> dict[str, Any]:
         values: dict[str, Any] = {"version": found.version + 1, "updated_at": at}
-        if self.mismatches:
+        if any(mismatch.told for mismatch in self.mismatches):
             values["flagged"] = True
         account = self.account or found.account
         if account.state is not found.state and account.state not in FOLLOWING[found.state]:
@@ -125,7 +129,7 @@ class PaymentChange:
             values["provider_no"] = self.stamp.provider_no
         if self.ask_now:
             values |= {"asked": 0, "ask_at": at}
-        elif not account.has_questions or (self.mismatches and not account.paid):
+        elif not account.has_questions or self.rests:
             values["ask_at"] = None
         return values
 

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from models.audits import Audit, write_audits
 from models.batches import insert_into
@@ -59,6 +59,8 @@ class Mismatch:
     refund_no: str | None = None
     expected: int | None = None
     received: int | None = None
+    told: bool = True
+    """Whether the backend hears of it: not while all that speaks for it can be read in two ways."""
 
     @property
     def mark(self) -> str:
@@ -79,32 +81,38 @@ class MismatchView(Mismatch):
 
 
 def is_known(connection: Connection, mismatch: Mismatch) -> bool:
-    """Whether the same thing waits for a person already."""
-    found = connection.scalar(
-        select(payment_mismatches.c.id).where(
-            payment_mismatches.c.mark == mismatch.mark, payment_mismatches.c.resolved_at.is_(None)
-        )
-    )
-    return found is not None
+    """Whether the same thing waits for a person already, and the backend has heard as much."""
+    told = connection.scalar(select(payment_mismatches.c.told).where(_waiting(mismatch)))
+    return told is not None and told >= mismatch.told
 
 
 def raise_mismatch(connection: Connection, mismatch: Mismatch, *, at: dt.datetime) -> bool:
-    """Put it before a person; False when it waits for one already."""
+    """Put it before a person; False when it :func:`is_known`."""
     row = {
         "id": new_id(),
         "mark": mismatch.mark,
         "at": at,
         **{name: getattr(mismatch, name) for name in _PLAIN},
     }
-    return (
-        connection.scalar(
-            insert_into(connection.dialect.name, payment_mismatches)
-            .values(row)
-            .on_conflict_do_nothing()
-            .returning(payment_mismatches.c.id)
-        )
-        is not None
+    inserted = connection.scalar(
+        insert_into(connection.dialect.name, payment_mismatches)
+        .values(row)
+        .on_conflict_do_nothing()
+        .returning(payment_mismatches.c.id)
     )
+    if inserted is not None or not mismatch.told:
+        return inserted is not None
+    louder = connection.execute(
+        update(payment_mismatches)
+        .where(_waiting(mismatch), payment_mismatches.c.told.is_(False))
+        .values(told=True, expected=mismatch.expected, received=mismatch.received)
+    )
+    return bool(louder.rowcount)
+
+
+def _waiting(mismatch: Mismatch) -> ColumnElement[bool]:
+    table = payment_mismatches.c
+    return (table.mark == mismatch.mark) & table.resolved_at.is_(None)
 
 
 def list_mismatches(
@@ -162,5 +170,6 @@ _PLAIN = (
     "reason",
     "expected",
     "received",
+    "told",
 )
 _KEPT = ("id", "at", "resolved_at", "resolved_by", "resolution")

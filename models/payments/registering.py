@@ -18,7 +18,7 @@ from models.payments.states import PaymentState, Refund, RefundState
 from models.payments.views import (
     PaymentView,
     RefundView,
-    find_payment,
+    find_order,
     find_refund,
     payment_of,
 )
@@ -116,11 +116,17 @@ def _expect(connection: Connection, new: NewPayment) -> PaymentView | ZjjError:
         )
         .on_conflict_do_nothing()
     )
-    stored = find_payment(connection, new.channel, new.merchant, new.order_no)
+    stored = find_order(connection, new.merchant, new.order_no)
     if stored is None:
         return DatabaseUnavailable("the payment cannot be seen yet")
-    wanted = (new.backend, new.amount, new.currency, new.expires_at)
-    if wanted != (stored.backend, stored.amount, stored.currency, stored.expires_at):
+    wanted = (new.backend, new.channel, new.amount, new.currency, new.expires_at)
+    if wanted != (
+        stored.backend,
+        stored.channel,
+        stored.amount,
+        stored.currency,
+        stored.expires_at,
+    ):
         return IdempotencyConflict("this order number was used before for another payment")
     return stored
 

@@ -124,10 +124,13 @@ class Account:
     @property
     def has_questions(self) -> bool:
         """Whether the provider could still tell us something that we wait for."""
-        if not (self.paid or self.closed):
-            return True
-        waiting = {RefundState.HEARD, *PENDING}
-        return any(refund.state in waiting for refund in self.refunds.values())
+        return not (self.paid or self.closed) or bool(self.waiting)
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """Refunds of which the provider has not said the last word."""
+        open_ = {RefundState.HEARD, *PENDING}
+        return frozenset(number for number, refund in self.refunds.items() if refund.state in open_)
 
     @property
     def state(self) -> PaymentState:

@@ -15,6 +15,7 @@ from models.tables import payments, refunds
 __all__ = [
     "PaymentView",
     "RefundView",
+    "find_order",
     "find_payment",
     "find_refund",
     "payment_of",
@@ -98,6 +99,14 @@ def find_payment(
         (payments.c.channel == channel)
         & (payments.c.merchant == merchant)
         & (payments.c.order_no == order_no),
+    )
+    return found[0] if found else None
+
+
+def find_order(connection: Connection, merchant: str, order_no: str) -> PaymentView | None:
+    """The payment for a merchant's order, whatever its channel: there is one, or None."""
+    found = _payments(
+        connection, (payments.c.merchant == merchant) & (payments.c.order_no == order_no)
     )
     return found[0] if found else None
 

@@ -112,6 +112,8 @@ def live(day: Day) -> None:
     kill(house, "urgent")
     kill(house, "standard")
     house.await_(day.calm, "everything is given back, or is not", _LONGEST_EVENING)
+    day.tell_again(day.sales)
+    house.await_(day.calm, "what was said again has changed nothing", _LONGEST_EVENING)
     day.mend()
     day.compare_bills()
 
@@ -200,8 +202,10 @@ def test_what_does_not_fit_is_put_before_a_person_once(night: Night) -> None:
             (sale,) = [sale for sale in night.sales if sale.order_no == number]
             expected = {"wrong": "wrong_amount", "unknown": "unknown_order"}
             assert reason == expected.get(sale.fate), sale
-            events = [told.event for told in night.told[sale.order_no]]
-            assert events == ["payment.mismatch"]
+            events = [told.event for told in night.told.get(sale.order_no, [])]
+            # What nobody expects cannot be asked about, and only API v3 says it in one reading.
+            unclear = sale.fate == "unknown" and sale.channel != "wechat_pay_v3"
+            assert events == ([] if unclear else ["payment.mismatch"]), sale
     wrong = {sale.order_no for sale in night.sales if sale.fate == "wrong"}
     assert {number for number, reason in found if reason == "wrong_amount"} == wrong
 
