@@ -78,10 +78,12 @@ def _open(own: bytes, theirs: bytes) -> Any:
 
 @cache
 def _library() -> Any:
-    """The library, without the module that sets up logging for the whole process."""
+    """The library, without what sets up logging for the whole process and what starts a program."""
     silent = ModuleType("alipay.loggers")
     silent.logger = logging.getLogger("alipay")  # type: ignore[attr-defined]
     sys.modules.setdefault(silent.__name__, silent)
+    # It would run ldconfig to look for a faster one, which the egress guard refuses.
+    sys.modules.setdefault("Cryptodome.Math._IntegerGMP", None)  # type: ignore[arg-type]
     import alipay
 
     return alipay

@@ -101,6 +101,26 @@ print(sum(len(each.handlers) for each in named),
         assert shown.stdout.strip() == seen
 
 
+def test_importing_the_library_starts_a_program_and_using_ours_does_not() -> None:
+    """Which a locked process refuses, and then nothing at Alipay could be asked."""
+    program = """
+import sys
+started = []
+sys.addaudithook(lambda event, _: started.append(event) if event == "subprocess.Popen" else None)
+{way_in}
+print(bool(started), "alipay" in sys.modules)
+"""
+    ways = {
+        "import alipay": "True True",
+        "from integrations.alipay import rsa2; rsa2._library()": "False True",
+        "from integrations.wechat_pay import v2; v2._signatures(), v2._cipher(bytes(32))": "False False",
+    }
+    for way_in, seen in ways.items():
+        command = [sys.executable, "-c", program.format(way_in=way_in)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        assert shown.stdout.strip().endswith(seen), way_in
+
+
 def test_the_library_logs_nothing_of_what_it_judges(
     library: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
