@@ -31,6 +31,7 @@ from tasks import SmsCode
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
 from workers.circuits import Circuits
 from workers.execution import Execution
+from workers.maintenance import Rescuer
 from workers.outlet import open_outlet
 from workers.settings import Settings
 
@@ -268,6 +269,25 @@ def test_a_job_that_kills_its_workers_is_poison(engine: Engine, execution: Execu
     view = _look(engine, job_id)
     assert (view.state, view.reason) == (State.FAILED, "poison")
     assert view.disclosures == ()
+
+
+def test_poison_keeps_the_evidence_of_every_worker_that_died_over_it(
+    engine: Engine, execution: Execution
+) -> None:
+    job_id = store_job(engine)
+    commits = GroupCommit(engine)
+    rescuer = Rescuer(engine, commits, LedgerWriter(PSEUDONYM_KEY), worker_id=new_id())
+    dead = [new_id() for _ in range(5)]
+    for worker_id in dead:
+        request = ClaimRequest(job_id=job_id, worker_id=worker_id, at=utc_now())
+        assert commits.run(write_claims, request) is not None
+        assert rescuer.round() == 1
+    commits.close()
+    execution.run(job_id)
+    view = _look(engine, job_id)
+    assert (view.state, view.reason) == (State.FAILED, "poison")
+    assert [a.code for a in view.attempts] == ["worker.lost"] * 5 + ["poison"]
+    assert read_job(engine, job_id).sealed is not None, "so that a person may replay it"
 
 
 def test_a_worker_that_lost_its_claim_sends_nothing(
