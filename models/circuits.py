@@ -14,13 +14,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from models.batches import insert_into
 from models.group_commit import Transaction
 from models.tables import circuits
 
-__all__ = ["Circuit", "CircuitNote", "Turn", "list_circuits", "take_probe", "write_notes"]
+__all__ = [
+    "Circuit",
+    "CircuitNote",
+    "Turn",
+    "list_circuits",
+    "rests",
+    "take_probe",
+    "write_notes",
+]
 
 _FAILURES = 5
 _FIRST_REST = dt.timedelta(seconds=5)
@@ -64,6 +72,14 @@ class Turn(StrEnum):
     CLOSED = "closed"
 
 
+def rests(circuit: Circuit, now: dt.datetime) -> bool:
+    """Whether its recipient is to be left alone.
+
+    A rest that would last longer than any does was begun by a clock that has been put back since.
+    """
+    return circuit.open_until is not None and now < circuit.open_until <= now + _LONGEST_REST
+
+
 def list_circuits(connection: Connection) -> list[Circuit]:
     """All recipients that have failed since they last answered."""
     rows = connection.execute(select(circuits).order_by(circuits.c.recipient))
@@ -75,7 +91,10 @@ def take_probe(connection: Connection, recipient: str, *, now: dt.datetime) -> b
     return bool(
         connection.execute(
             update(circuits)
-            .where(circuits.c.recipient == recipient, circuits.c.open_until <= now)
+            .where(
+                circuits.c.recipient == recipient,
+                or_(circuits.c.open_until <= now, circuits.c.open_until > now + _LONGEST_REST),
+            )
             .values(open_until=now + _PROBE, probing=True, changed_at=now)
         ).rowcount
     )

@@ -15,7 +15,15 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Engine
 
 from integrations.policy import Policy
-from models.circuits import Circuit, CircuitNote, Turn, list_circuits, take_probe, write_notes
+from models.circuits import (
+    Circuit,
+    CircuitNote,
+    Turn,
+    list_circuits,
+    rests,
+    take_probe,
+    write_notes,
+)
 from models.clock import Clock, utc_now
 from models.database import NO_ANSWER, writing
 from models.disclosures import DisclosureResult, SendResult
@@ -93,9 +101,9 @@ class Circuits:
             circuit = self._circuits.get(recipient)
             if circuit is None or circuit.open_until is None:
                 continue
-            if circuit.open_until <= now and self._may_probe(recipient):
+            if not rests(circuit, now) and self._may_probe(recipient):
                 continue
-            left = max(1.0, (circuit.open_until - now).total_seconds())
+            left = min(max(1.0, (circuit.open_until - now).total_seconds()), _PAUSED_SECONDS)
             raise WaitError(
                 f"{recipient} has failed again and again",
                 code="recipient.resting",

@@ -160,6 +160,17 @@ def test_a_probe_that_never_comes_back_only_delays_the_next(
     other.check(SMS)
 
 
+def test_a_clock_that_is_put_back_does_not_make_a_rest_an_hour_longer(
+    two: tuple[Circuits, Circuits], clock: _Clock
+) -> None:
+    one, other = two
+    _fail(one, 5)
+    clock.turn(-3600)
+    one.check(SMS)
+    with pytest.raises(WaitError):
+        other.check(SMS)
+
+
 def test_calls_that_were_under_way_when_it_opened_change_nothing(
     two: tuple[Circuits, Circuits], clock: _Clock
 ) -> None:
