@@ -48,10 +48,21 @@ from tasks.registry import TASKS
 from tasks.roads import in_order
 from tasks.task import Task
 
-__all__ = ["MOST_REFUSALS", "Leaving", "Plan", "Refusal", "Replays", "checked_reason"]
+__all__ = [
+    "MOST_REFUSALS",
+    "UNKNOWN_OUTCOME",
+    "Leaving",
+    "Plan",
+    "Refusal",
+    "Replays",
+    "checked_reason",
+]
 
 MOST_REFUSALS = 200
 """So many refused jobs are named."""
+
+UNKNOWN_OUTCOME = "outcome.unknown"
+"""Reason of a refusal: it may have been done, and nothing keeps it from being done twice."""
 
 _LONGEST_REASON = 200
 _CHANGED = "changed"
@@ -409,7 +420,7 @@ class Replays:
         if task is None:
             return "kind.unknown"
         if job.state is State.UNKNOWN and not (task.repeatable or even_if_sent):
-            return "outcome.unknown"
+            return UNKNOWN_OUTCOME
         return None
 
     def _opened(self, job: Candidate) -> dict[str, Any]:

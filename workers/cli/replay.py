@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.errors import InvalidValue
+from models.errors import InvalidValue, NotFound
 from models.job_search import JobFilter
 from models.replays import REPLAYED
 from workers.cli.exits import ENDED_BADLY
@@ -34,7 +34,7 @@ from workers.cli.filters import (
 from workers.cli.language import say_in as t
 from workers.cli.show import state_name
 from workers.cli.tables import record, terminal
-from workers.replays import Plan, Refusal
+from workers.replays import UNKNOWN_OUTCOME, Plan, Refusal
 
 __all__ = ["cancel", "replay"]
 
@@ -122,6 +122,8 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
                     "--resume 继续当时选定的任务，不能再加其他选择",
                 )
             )
+        elif replays.find(resume) is None:
+            raise NotFound(t("there is no such replay", "没有该批次"))
         if dry_run:
             plan = replays.plan(wanted, even_if_sent=even_if_sent)
             _json(Plan, plan) if as_json else _print_plan(plan)
@@ -130,20 +132,22 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
             wanted, actor=actor(), reason=given(reason), even_if_sent=even_if_sent
         )
         errors = terminal(errors=True)
-        errors.print(
-            t(
-                f"Replay {batch}; if it is interrupted: zjj jobs replay --resume {batch}",
-                f"批次 {batch}；若中断：zjj jobs replay --resume {batch}",
-            )
-        )
+        errors.print(t(f"Replay {batch}", f"批次 {batch}"))
         pending = replays.verdicts(batch).get(None, 0)
-        with _progress(errors) as progress:
-            bar = progress.add_task(t("Replaying", "重放"), total=pending)
-            verdicts = replays.run(
-                batch,
-                per_second=per_second,
-                on_progress=lambda more: progress.advance(bar, more),
-            )
+        try:
+            with _progress(errors) as progress:
+                bar = progress.add_task(t("Replaying", "重放"), total=pending)
+                verdicts = replays.run(
+                    batch,
+                    per_second=per_second,
+                    on_progress=lambda more: progress.advance(bar, more),
+                )
+        except BaseException:
+            # Ctrl-C, or a database that went away: nothing of it is lost or done twice.
+            go_on = f"zjj jobs replay --resume {batch}"
+            said = t(f"Interrupted. Go on with: {go_on}", f"已中断，继续：{go_on}")
+            errors.print(said, soft_wrap=True)
+            raise
         refusals = replays.refusals(batch)
     refused = {str(name): count for name, count in verdicts.items() if name != REPLAYED}
     replayed = verdicts.get(REPLAYED, 0)
@@ -254,7 +258,11 @@ def _print_plan(plan: Plan) -> None:
 
 def _print_refusals(refused: Mapping[str, int], refusals: Sequence[Refusal]) -> None:
     for why, jobs in refused.items():
-        typer.echo(t(f"{jobs} refused: {why}", f"拒绝 {jobs} 个：{why}"))
+        hint = t(
+            " (--even-if-sent takes a second message upon you)", "（--even-if-sent 则可能重复发送）"
+        )
+        hint = hint if why == UNKNOWN_OUTCOME else ""
+        typer.echo(t(f"{jobs} refused: {why}{hint}", f"拒绝 {jobs} 个：{why}{hint}"))
         named = [each.job_id for each in refusals if each.reason == why][:_NAMED]
         for job_id in named:
             typer.echo(f"  {job_id}")

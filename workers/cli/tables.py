@@ -38,4 +38,4 @@ def record(heading: str, rows: Iterable[tuple[str, str]]) -> RenderableType:
     grid.add_column(overflow="fold")
     for row in rows:
         grid.add_row(*row)
-    return Group(heading, Padding(grid, (0, 0, 0, 2)))
+    return Group(heading, Padding(grid, (0, 0, 0, 2), expand=False))

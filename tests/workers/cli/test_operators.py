@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+import workers.replays
 from models.audits import audits_of
 from models.claims import ClaimRequest, Worker, beat, write_claims
 from models.clock import utc_now
@@ -150,6 +152,33 @@ def test_going_on_with_a_replay_chooses_nothing_anew(zjj: Zjj, engine: Engine, b
     batch = json.loads(zjj("jobs", "replay", job_id, "--reason", "r", "--json").stdout)["replay"]
     done = zjj("jobs", "replay", "--resume", batch, beside)
     assert isinstance(done.exception, InvalidValue)
+
+
+def test_a_replay_that_nobody_began_is_not_gone_on_with(zjj: Zjj) -> None:
+    done = zjj("jobs", "replay", "--resume", new_id())
+    assert isinstance(done.exception, NotFound)
+    assert "Interrupted" not in done.output
+
+
+def test_an_interrupted_replay_says_how_to_go_on_and_does(
+    zjj: Zjj, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        _failed(engine)
+    put_back, calls = workers.replays.put_back, iter((True, False))
+
+    def interrupted(*arguments: Any, **named: Any) -> bool:
+        if next(calls):
+            return put_back(*arguments, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers.replays, "put_back", interrupted)
+    stopped = zjj("jobs", "replay", "--all", "--reason", "outage")
+    assert stopped.exit_code == 130
+    (go_on,) = re.findall(r"zjj (jobs replay --resume [0-9a-f]{32})", stopped.output)
+    monkeypatch.setattr(workers.replays, "put_back", put_back)
+    done = json.loads(zjj(*go_on.split(), "--json").stdout)
+    assert (done["replayed"], done["refused"]) == (3, {})
 
 
 @pytest.mark.parametrize(
