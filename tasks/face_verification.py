@@ -69,9 +69,12 @@ class FaceResult(Payload):
     user: UserId
 
 
-def _begin(payload: FaceVerification, attempt: Attempt, context: Context) -> Outcome:
-    if is_child(payload.id_number, utc_now()) and payload.guardian_ref is None:
-        return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
+def _refuse(payload: FaceVerification) -> str | None:
+    child = is_child(payload.id_number, utc_now())
+    return GUARDIAN_CONSENT_REQUIRED if child and payload.guardian_ref is None else None
+
+
+def _begin(_payload: FaceVerification, attempt: Attempt, context: Context) -> Outcome:
     begun = context.faces.begin(attempt)
     outcome = succeeded(certify_id=begun.certify_id, verdict_job=begun.job.id)
     return replace(outcome, change=begun)
@@ -108,6 +111,7 @@ FACE_VERIFICATION = Task(
     payload=FaceVerification,
     queue="urgent",
     handle=_begin,
+    refuse=_refuse,
     retry=_BEGIN,
     lifetime=dt.timedelta(minutes=10),
     retention=dt.timedelta(minutes=10),

@@ -11,7 +11,6 @@ from pydantic_core import PydanticCustomError
 
 from models.clock import BEIJING, utc_now
 from models.pii import IdNumber, Phone, RealName
-from models.states import Event
 from tasks.outcomes import Outcome, succeeded
 from tasks.payload import ConsentRef, Payload, UserId
 from tasks.retries import RetryRule
@@ -126,11 +125,13 @@ def is_child(id_number: IdNumber, now: dt.datetime) -> bool:
     return id_number.age_on(now.astimezone(BEIJING).date()) < _ADULT_ENOUGH
 
 
-def _check(payload: IdentityCheck, attempt: Attempt, context: Context) -> Outcome:
+def _refuse(payload: IdentityCheck) -> str | None:
     if is_child(payload.id_number, utc_now()) and payload.guardian_ref is None:
-        return Outcome(event=Event.FAIL, code=GUARDIAN_CONSENT_REQUIRED)
-    if not payload.names_its_order:
-        return Outcome(event=Event.FAIL, code=ORDER_MISMATCH)
+        return GUARDIAN_CONSENT_REQUIRED
+    return None if payload.names_its_order else ORDER_MISMATCH
+
+
+def _check(payload: IdentityCheck, attempt: Attempt, context: Context) -> Outcome:
     desk, with_phone = context.identities, payload.with_phone
     if record := desk.remembered(attempt, with_phone=with_phone):
         at = record.at.isoformat(timespec="seconds")
@@ -152,6 +153,7 @@ IDENTITY_CHECK = Task(
     payload=IdentityCheck,
     queue="urgent",
     handle=_check,
+    refuse=_refuse,
     retry=_RETRY,
     lifetime=dt.timedelta(minutes=10),
     retention=dt.timedelta(minutes=10),

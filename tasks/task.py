@@ -169,6 +169,10 @@ def _no_lane(_payload: object) -> None:
     return None
 
 
+def _refuse_nothing(_payload: object) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One kind of job.
@@ -178,6 +182,8 @@ class Task:
         payload: Its data.
         queue: Its urgency class.
         handle: Does it: open, decide, call one integration, answer.
+        refuse: Why a job with these fields will never be done, by what it holds alone: looked at
+            before anything that a job may have to wait for.
         retry: When to repeat it.
         lifetime: After this long nothing of it may be sent; None for no limit.
         retention: How long the sealed payload of an unfinished job may be kept.
@@ -212,6 +218,7 @@ class Task:
     retention: dt.timedelta
     subject: Callable[[Any], Personal | None]
     operations: tuple[str, ...]
+    refuse: Callable[[Any], str | None] = _refuse_nothing
     reaches: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     reconcile: Callable[[Any, Attempt, Context, dt.datetime], Outcome] | None = None
     repeatable: bool = False

@@ -26,6 +26,7 @@ from models.sealing import Sealer, seal_identity
 from models.settlement import Settlement, StaleChange
 from models.states import Event
 from tasks.outcomes import Outcome, outcome_of
+from tasks.payload import Payload
 from tasks.registry import task_named
 from tasks.task import Context, Task, UnknownKind
 from workers.circuits import Circuits
@@ -151,14 +152,19 @@ class Execution:
         try:
             payload = task.payload.model_validate(self._open(claim))
             attempt.held = payload.held()
-            if task.roads:
-                return self._roads.take(task, payload, attempt, self._context), task
-            self._circuits.check(self._circuits.recipients(task, attempt.held))
-            return task.handle(payload, attempt, self._context), task
+            return self._done(task, payload, attempt), task
         except ZjjError as error:
             return outcome_of(error), task
         except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the job
             return _unforeseen(error, attempt), task
+
+    def _done(self, task: Task, payload: Payload, attempt: Attempt) -> Outcome:
+        if reason := task.refuse(payload):
+            return Outcome(event=Event.FAIL, code=reason)
+        if task.roads:
+            return self._roads.take(task, payload, attempt, self._context)
+        self._circuits.check(self._circuits.recipients(task, attempt.held))
+        return task.handle(payload, attempt, self._context)
 
     def _open(self, claim: Claim) -> dict[str, object]:
         if claim.sealed is None or claim.bucket is None:

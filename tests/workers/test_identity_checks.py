@@ -26,6 +26,7 @@ from models.identifiers import new_id
 from models.identities import forget_verdicts, prune_verdicts
 from models.jobs import JobView, find_job
 from models.ledger import LedgerWriter, SqlLedger, verify_ledger
+from models.pauses import Pause, Scope, pause
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from models.states import State
@@ -247,6 +248,28 @@ def test_a_child_without_a_guardians_consent_is_refused_and_forgotten(
     assert read_job(engine, view.id).sealed is None
     assert view.disclosures == ()
     assert sent(sandbox) == 0
+
+
+def test_what_is_refused_does_not_wait_for_an_aliyun_that_is_at_rest(
+    engine: Engine, check: Callable[..., JobView]
+) -> None:
+    at_rest = Pause(
+        scope=Scope.RECIPIENT,
+        name="aliyun_identity",
+        since=utc_now(),
+        until=None,
+        actor="cli:me",
+        reason="test",
+    )
+    with writing(engine) as connection:
+        pause(connection, at_rest)
+    assert check().state is State.RETRYING
+    for view in (
+        check(id_number=a_childs_number()),
+        check(**(AN_ORDER | {"order_no": "ZJJ-2026-2"})),
+    ):
+        assert view.state is State.FAILED
+        assert read_job(engine, view.id).sealed is None
 
 
 def a_childs_number() -> str:
