@@ -18,8 +18,10 @@ attempts = st.integers(1, RULE.attempts - 1)
 draws = st.integers().map(random.Random)
 
 
-def _pause(rule: RetryRule, attempt: int, draw: random.Random, **options: float) -> float:
-    run_at = rule.next_run(attempt, NOW, draw=draw, **options)
+def _pause(
+    rule: RetryRule, attempt: int, draw: random.Random, *, retry_after: float | None = None
+) -> float:
+    run_at = rule.next_run(attempt, NOW, draw=draw, retry_after=retry_after)
     assert run_at is not None
     return (run_at - NOW).total_seconds()
 

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-import workers.replays
 from models.audits import audits_of
 from models.claims import ClaimRequest, Worker, beat, write_claims
 from models.clock import utc_now
@@ -21,6 +20,7 @@ from models.database import writing
 from models.errors import InvalidValue, NotFound
 from models.group_commit import Transaction
 from models.identifiers import new_id
+from models.replays import put_back
 from models.states import State
 from models.tables import alarms, audits, jobs
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
@@ -165,18 +165,18 @@ def test_an_interrupted_replay_says_how_to_go_on_and_does(
 ) -> None:
     for _ in range(3):
         _failed(engine)
-    put_back, calls = workers.replays.put_back, iter((True, False))
+    calls = iter((True, False))
 
     def interrupted(*arguments: Any, **named: Any) -> bool:
         if next(calls):
             return put_back(*arguments, **named)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers.replays, "put_back", interrupted)
+    monkeypatch.setattr("workers.replays.put_back", interrupted)
     stopped = zjj("jobs", "replay", "--all", "--reason", "outage")
     assert stopped.exit_code == 130
     (go_on,) = re.findall(r"zjj (jobs replay --resume [0-9a-f]{32})", stopped.output)
-    monkeypatch.setattr(workers.replays, "put_back", put_back)
+    monkeypatch.setattr("workers.replays.put_back", put_back)
     done = json.loads(zjj(*go_on.split(), "--json").stdout)
     assert (done["replayed"], done["refused"]) == (3, {})
 
