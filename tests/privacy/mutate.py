@@ -375,19 +375,29 @@ def _skim(
 
 
 class _Grafting:
-    """A plugin: the tests run once for each mutant, each time in a fork of what was collected."""
+    """A plugin: the tests run once for each mutant, each time in a fork of what was collected.
+
+    The test that noticed the last mutant comes first for the next, which often is its neighbour.
+    """
 
     def __init__(self, found: Sequence[Mutant], seconds: int, processes: int) -> None:
         self._found, self._seconds, self._processes = found, seconds, processes
         self.passed: list[int] = []
         self.grafted = False
         """Whether this is such a fork."""
+        self._hearing, self._telling = os.pipe()
+        os.set_blocking(self._hearing, False)
 
-    def pytest_runtestloop(self) -> bool | None:
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if self.grafted and report.failed:
+            os.write(self._telling, f"{report.nodeid}\0".encode())
+
+    def pytest_runtestloop(self, session: Any) -> bool | None:
         left, running = [*range(len(self._found))], dict[int, int]()
         while left or running:
             while left and len(running) < self._processes:
                 number = left.pop()
+                self._heed(session.items)
                 pid = os.fork()
                 if not pid:
                     os.setsid()
@@ -401,6 +411,12 @@ class _Grafting:
             if status == 0:
                 self.passed.append(number)
         return True  # nothing is left to be run
+
+    def _heed(self, items: list[Any]) -> None:
+        with contextlib.suppress(BlockingIOError):
+            told = os.read(self._hearing, 1 << 16).decode().split("\0")
+            for name in told[:-1]:
+                items.sort(key=lambda item: item.nodeid != name)
 
 
 def _graft(mutant: Mutant) -> None:
