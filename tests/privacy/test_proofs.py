@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +20,10 @@ from integrations.policy import PACKAGED, Policy, load_policy
 from integrations.sandbox import sm2_key
 from tasks.registry import TASKS
 from tests.integrations.gate.parts import CONSTANTS
+from workers.cli.app import app
 from workers.proofs.canary import sweep_operations
 from workers.proofs.control import LEAKS, PLANTS, control
+from workers.proofs.doors import strange_commands
 from workers.proofs.interference import non_interference
 from workers.proofs.lab import cell_faults
 from workers.proofs.necessity import necessity
@@ -156,6 +159,16 @@ def test_payloads_are_made_up_for_every_kind_of_job() -> None:
     person = Person(code="246810")
     for task in TASKS.values():
         assert type(made_up_payload(task.payload, person)) is task.payload
+
+
+def test_a_command_that_nobody_told_the_proofs_about_is_named() -> None:
+    assert strange_commands(app) == []
+
+    more, group = typer.Typer(), typer.Typer()
+    more.add_typer(group, name="people")
+    group.command("list")(lambda: None)
+    group.command("show")(lambda: None)
+    assert strange_commands(more) == ["people list", "people show"]
 
 
 def test_ids_digests_and_times_are_no_phone_numbers() -> None:
