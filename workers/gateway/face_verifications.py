@@ -42,7 +42,7 @@ async def verify_face(
 ) -> Any:
     """The job's `result` has the `certify_id` for the app's SDK, and the `verdict_job`.
 
-    The verdict (match, mismatch, no_record or unavailable) stands in the `result` of that job.
+    The verdict (match, mismatch or unavailable) stands in the `result` of that job.
     """
     return await accept(
         payload,
