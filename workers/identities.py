@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from integrations.aliyun import AliyunIdentity, CheckedIdentity
+from integrations.aliyun import AliyunIdentity, CheckedIdentity, IdentityVerdict
 from integrations.aliyun.identity_codes import PERSON_THROTTLED
 from models.clock import Clock, utc_now
 from models.consents import obstacle
@@ -171,7 +171,13 @@ class IdentityChecks:
             if reason is not None:
                 # The gate will refuse for the same reason, and put that on record.
                 return None
-            return find_verdict(connection, fingerprint, since=self._clock() - self._rules.valid)
+            now = self._clock()
+            record = find_verdict(connection, fingerprint, since=now - self._rules.valid)
+        return record if record is not None and self._holds(record, now) else None
+
+    def _holds(self, record: IdentityRecord, now: dt.datetime) -> bool:
+        # Who is in no record today may be in one tomorrow, and asking has cost nothing.
+        return record.verdict != IdentityVerdict.NO_RECORD or record.at >= now - _DAY
 
     def check(self, attempt: Attempt, *, with_phone: bool) -> CheckedIdentity:
         """Ask Aliyun once; :meth:`remembered` has taken the turn.

@@ -226,6 +226,21 @@ def test_a_verdict_that_has_ceased_to_be_valid_answers_nothing(
     assert sent(sandbox) == 2
 
 
+@pytest.mark.parametrize(
+    ("sequence", "by"), [("001", "record"), ("902", "record"), ("903", "provider")]
+)
+def test_who_is_in_no_record_is_asked_about_again_on_another_day(
+    engine: Engine, check: Callable[..., JobView], sequence: str, by: str
+) -> None:
+    number = id_number(sequence)
+    check(id_number=number)
+    assert check(id_number=number).result["answered_by"] == "record"
+    with writing(engine) as connection:
+        yesterday = utc_now() - dt.timedelta(days=1, minutes=1)
+        connection.execute(identity_verdicts.update().values(at=yesterday))
+    assert check(id_number=number).result["answered_by"] == by
+
+
 def test_a_verdict_is_pruned_or_forgotten_with_its_consent(
     engine: Engine, check: Callable[..., JobView]
 ) -> None:
