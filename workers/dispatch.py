@@ -6,6 +6,7 @@ row and the re-dispatcher (:mod:`workers.maintenance.redispatcher`) rings later.
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.database import writing
 from models.upkeep import forget_dispatch
 from workers.logs import get_logger
-from workers.messages import RING_SCRIPT, message_for, queue_keys
+from workers.messages import RING_SCRIPT, message_for, queue_keys, read_message
 
 __all__ = ["Dispatcher", "Redis", "connect_redis"]
 
@@ -88,6 +89,24 @@ class Dispatcher:
         length = self._client.llen(queue_keys(queue)[0])
         assert isinstance(length, int)  # noqa: S101 - redis-py types one method for two clients
         return length
+
+    def head(self, queue: str) -> dt.datetime | None:
+        """When the message that is next in a queue was rung; None if none waits.
+
+        Whatever was rung before it has been fetched, or is lost.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        names, contents, _ = queue_keys(queue)
+        redis_id = self._client.lindex(names, 0)
+        if redis_id is None:
+            return None
+        data = self._client.hget(contents, redis_id)
+        message = read_message(data) if isinstance(data, bytes) else None
+        # Of a message that is not ours we know nothing; a consumer takes it out soon.
+        milliseconds = 0 if message is None else message.message_timestamp
+        return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
 
     def drain(self) -> None:
         """Wait until what was handed in so far has been rung for, or noted as failed."""

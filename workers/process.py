@@ -134,7 +134,6 @@ class WorkerProcess:
                 Shortener(self._engine),
                 Scheduler(self._engine, self._dispatcher),
                 Redispatcher(self._engine, self._dispatcher, queues),
-                Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id),
                 Resumer(self._engine),
                 Expirer(self._engine),
                 Inquirer(self._engine, sealer, preparation, self._dispatcher),
@@ -161,6 +160,10 @@ class WorkerProcess:
                     self._integrations.payments.merchants,
                 ),
             ]
+        )
+        # No slower service may keep it from watching.
+        self._rescue = Rounds(
+            [Rescuer(self._engine, self._commits, self._ledger, worker_id=self._me.id)]
         )
         # It waits for providers, so it has a thread of its own.
         self._reconciliation = Rounds(
@@ -202,6 +205,7 @@ class WorkerProcess:
         self._heartbeat.start()
         self._worker.start()
         self._maintenance.start()
+        self._rescue.start()
         self._reconciliation.start()
         _log.info(
             "worker.started",
@@ -220,10 +224,11 @@ class WorkerProcess:
         _log.info("worker.stopping", worker_id=self._me.id, running=len(self._execution.active))
         deadline = time.monotonic() + grace
         self._hand_back()
-        self._maintenance.stop()
+        for rounds in (self._maintenance, self._rescue):
+            rounds.stop(timeout=_milliseconds_until(deadline) / 1000)
         self._worker.stop(timeout=_milliseconds_until(deadline))
-        self._reconciliation.stop(timeout=max(0.0, deadline - time.monotonic()))
-        self._heartbeat.stop()
+        self._reconciliation.stop(timeout=_milliseconds_until(deadline) / 1000)
+        self._heartbeat.stop(timeout=_FAREWELL_SECONDS)
         left = len(self._execution.active)
         self._sign_off()
         self._dispatcher.close()

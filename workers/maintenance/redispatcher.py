@@ -1,7 +1,9 @@
 """Rings again for queued jobs whose message was lost: Redis was down, flushed, or forgot.
 
-A queue whose Redis list still holds messages is merely long, so its jobs are left alone, unless
-their dispatch is known to have failed or is older than anything reasonable.
+In a queue that still holds messages a job may merely wait its turn. Its message is lost if it was
+rung before the one whose turn it is now and yet nobody has begun with it. A message that only waits
+in a worker's hands is then rung for a second time, which does no harm and is not repeated for a
+while, whatever the clocks say.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from workers.dispatch import Dispatcher
 __all__ = ["Redispatcher"]
 
 _LOST_AFTER = dt.timedelta(seconds=2)
+_OVERTAKEN_AFTER = dt.timedelta(seconds=20)
 _LOST_FOR_SURE_AFTER = dt.timedelta(minutes=10)
 
 
@@ -49,8 +52,7 @@ class Redispatcher:
     def _redispatch(self, queue: str) -> int:
         now = self._clock()
         # Asking Redis first also keeps the rows as they are while it is down.
-        busy = self._dispatcher.waiting(queue) > 0
-        before = now - (_LOST_FOR_SURE_AFTER if busy else _LOST_AFTER)
+        before = _lost_before(self._dispatcher.head(queue), now)
         with self._engine.connect() as connection:
             if not any_undispatched(connection, queue, before=before):
                 return 0
@@ -60,3 +62,11 @@ class Redispatcher:
             lost = take_undispatched(connection, queue, before=before, now=now)
         self._dispatcher.ring_now(lost, queue)
         return len(lost)
+
+
+def _lost_before(head: dt.datetime | None, now: dt.datetime) -> dt.datetime:
+    """Jobs that were last rung for before this instant have lost their message."""
+    if head is None:
+        return now - _LOST_AFTER
+    overtaken = min(head - _LOST_AFTER, now - _OVERTAKEN_AFTER)
+    return max(overtaken, now - _LOST_FOR_SURE_AFTER)

@@ -205,6 +205,8 @@ def test_what_cannot_be_replayed_is_refused_by_name(
         reply = http.post(f"/v1/jobs/{job_id}/replay", json=REASON, headers=key())
     assert plan.json()["refused"] == {refusal: 1}
     assert (reply.json()["replayed"], reply.json()["refused"]) == (0, {refusal: 1})
+    for answer in (plan, reply):
+        assert answer.json()["refusals"] == [{"job_id": job_id, "reason": refusal}]
 
 
 def test_an_unknown_outcome_is_repeated_if_the_backend_accepts_a_second_message(
@@ -342,6 +344,8 @@ def test_an_operator_pauses_and_resumes_what_all_share(fresh: Gateway) -> None:
                 assert reply.json() == {"name": name, "paused": True, "changed": changed}
         listed = http.get("/v1/queues").json()
         assert listed["queues"][0]["jobs"] == {"queued": 1}
+        assert listed["queues"][0]["oldest"] is not None
+        assert (listed["queues"][0]["unknown"], listed["queues"][0]["workers"]) == (0, 0)
         assert listed["queues"][0]["paused"]["actor"] == "api:shop"
         assert listed["recipients"][0]["recipient"] == "aliyun_sms"
         for changed in (True, False):

@@ -24,6 +24,7 @@ from tests.models.rows import a_job
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job, store_job
 from workers.dispatch import Dispatcher
 from workers.maintenance import Expirer, Pruner, Redispatcher, Rescuer, Scheduler
+from workers.messages import queue_keys
 
 _HOUR = dt.timedelta(hours=1)
 
@@ -118,6 +119,35 @@ def test_a_long_queue_is_not_a_lost_one(engine: Engine, dispatcher: Dispatcher) 
     dispatcher.ring_now([job_id], "urgent")
     later = utc_now() + dt.timedelta(minutes=1)
     assert Redispatcher(engine, dispatcher, ["urgent"], clock=lambda: later).round() == 0
+
+
+def test_a_job_that_later_ones_have_overtaken_has_lost_its_message(
+    engine: Engine, dispatcher: Dispatcher
+) -> None:
+    long_ago = utc_now() - dt.timedelta(seconds=60)
+    overtaken = store_job(engine, dispatched_at=long_ago)
+    young = store_job(engine, dispatched_at=utc_now() - dt.timedelta(seconds=5))
+    dispatcher.ring_now([new_id()], "urgent")
+    service = Redispatcher(engine, dispatcher, ["urgent"])
+    assert service.round() == 1
+    assert read_job(engine, overtaken).dispatched_at > long_ago
+    assert read_job(engine, young).dispatched_at < utc_now() - dt.timedelta(seconds=4)
+    assert service.round() == 0, "not at every round"
+
+
+def test_a_strange_message_at_the_head_of_a_queue_says_nothing(
+    engine: Engine, dispatcher: Dispatcher, redis_url: str
+) -> None:
+    store_job(engine, dispatched_at=utc_now() - dt.timedelta(seconds=60))
+    names, contents, _ = queue_keys("urgent")
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush(names, "strange", "lost")
+        client.hset(contents, "strange", b"\x00")
+    service = Redispatcher(engine, dispatcher, ["urgent"])
+    assert service.round() == 0
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpop(names)
+    assert service.round() == 0, "nor does one whose content is gone"
 
 
 def test_a_dispatch_known_to_have_failed_is_made_up_for_at_once(
