@@ -15,6 +15,7 @@ import base64
 import datetime as dt
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future
 from functools import cache
 from typing import Annotated, Literal
 
@@ -233,9 +234,10 @@ class PaymentService:
         backend: str | None = None,
     ) -> bool:
         """:meth:`receive` for an event loop."""
-        new = await asyncio.to_thread(self._notification, channel, merchant, headers, body, backend)
-        submitted = self._commits.submit(write_notifications, new)
-        return self._kept(new, fresh=await asyncio.wrap_future(submitted))
+        new, kept = await asyncio.to_thread(
+            self._submitted, channel, merchant, headers, body, backend
+        )
+        return self._kept(new, fresh=await asyncio.wrap_future(kept))
 
     def _payment(self, request: PaymentRequest, backend: str) -> NewPayment:
         self._merchant(request.channel, request.merchant, backend)
@@ -305,6 +307,18 @@ class PaymentService:
             job=self._job(payload, found.backend),
             received_at=now,
         )
+
+    def _submitted(
+        self,
+        channel: str,
+        merchant: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        backend: str | None,
+    ) -> tuple[NewNotification, Future[bool]]:
+        """Handed to the writer by the thread that believed it: no wait for the loop in between."""
+        new = self._notification(channel, merchant, headers, body, backend)
+        return new, self._commits.submit(write_notifications, new)
 
     def _merchant(self, channel: str, merchant: str, backend: str | None) -> Merchant:
         found = self._merchants.find(channel, merchant)

@@ -10,8 +10,11 @@ import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from sqlalchemy import Connection, delete, select
+from sqlalchemy.sql.dml import ReturningInsert
 
 from models.batches import insert_into
 from models.group_commit import Transaction
@@ -54,22 +57,22 @@ def write_notifications(transaction: Transaction, new: Sequence[NewNotification]
 
 
 def _keep(connection: Connection, new: NewNotification) -> bool:
+    row = {
+        "digest": new.digest,
+        "channel": new.channel,
+        "merchant": new.merchant,
+        "job_id": new.job.id,
+        "received_at": new.received_at,
+    }
+    return connection.scalar(_keeping(connection.dialect.name), row) is not None
+
+
+@cache
+def _keeping(dialect: str) -> ReturningInsert[Any]:
     # Not every driver counts the rows of an INSERT, so the row itself says whether it is new.
-    return (
-        connection.scalar(
-            insert_into(connection.dialect.name, payment_notifications)
-            .values(
-                digest=new.digest,
-                channel=new.channel,
-                merchant=new.merchant,
-                job_id=new.job.id,
-                received_at=new.received_at,
-            )
-            .on_conflict_do_nothing()
-            .returning(payment_notifications.c.digest)
-        )
-        is not None
-    )
+    known = insert_into(dialect, payment_notifications).on_conflict_do_nothing()
+    statement: ReturningInsert[Any] = known.returning(payment_notifications.c.digest)
+    return statement
 
 
 def prune_notifications(connection: Connection, *, before: dt.datetime, limit: int = 500) -> int:
