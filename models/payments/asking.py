@@ -9,7 +9,7 @@ from sqlalchemy import Connection, literal, select, update
 
 from models.tables import payments
 
-__all__ = ["PaymentToAsk", "any_to_ask", "next_question", "take_to_ask"]
+__all__ = ["PaymentToAsk", "any_to_ask", "expected_before", "next_question", "take_to_ask"]
 
 _LONGEST = 120
 """So many times the first pause, and no pause is longer."""
@@ -45,6 +45,12 @@ def any_to_ask(connection: Connection, *, now: dt.datetime) -> bool:
     """Whether :func:`take_to_ask` would find something; a read that locks nothing."""
     due = select(literal(1)).where(payments.c.ask_at <= now).limit(1)
     return connection.execute(due).first() is not None
+
+
+def expected_before(connection: Connection, merchant: str, moment: dt.datetime) -> bool:
+    """Whether a payment of this merchant's was expected already then."""
+    earlier = (payments.c.merchant == merchant) & (payments.c.created_at < moment)
+    return connection.execute(select(literal(1)).where(earlier).limit(1)).first() is not None
 
 
 def take_to_ask(

@@ -172,6 +172,22 @@ def test_before_ten_no_bill_is_written_and_a_day_without_trade_has_none(shop: Sh
     assert shop.mismatches() == []
 
 
+def test_after_a_standstill_the_days_that_were_missed_are_compared_too(shop: Shop) -> None:
+    sell(shop, "alipay", "order-fits01")
+    shop.tills.book("alipay").pay("order-more01", 500)
+    let_a_day_pass(shop)
+    with writing(shop.engine) as connection:
+        connection.execute(update(payments).values(created_at=YESTERDAY_NOON))
+    days = dt.timedelta(days=1)
+    # Nobody was there for three mornings. Before the first payment there is nothing to compare.
+    assert compare(shop, THIS_MORNING + 3 * days) == 2 + 3
+    assert found(shop) == {"order-more01": ("bill_unknown_payment", None, 500)}
+    assert compare(shop, THIS_MORNING + 3 * days) == 0, "each once, whoever comes first"
+    assert compare(shop, THIS_MORNING + 4 * days) == 2
+    # The provider keeps them longer than we look back.
+    assert compare(shop, THIS_MORNING + 40 * days) == 2 + 6
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("channel", ["wechat_pay_v3", "alipay"])
 @pytest.mark.parametrize("kind", ["garbage", "status", "reset"])

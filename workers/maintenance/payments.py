@@ -10,18 +10,20 @@ from sqlalchemy import Engine
 from models.clock import BEIJING, Clock, utc_now
 from models.database import writing
 from models.jobs import EnqueuedJob, NewJob, insert_jobs
-from models.payments.asking import any_to_ask, take_to_ask
+from models.payments.asking import any_to_ask, expected_before, take_to_ask
 from tasks.payload import Payload
 from tasks.payment_bill import BilledChannel, PaymentBill
 from tasks.payment_query import PaymentQuery
 from tasks.preparation import Preparation
 from workers.dispatch import Dispatcher
-from workers.merchants import Merchants
+from workers.merchants import Merchant, Merchants
 
 __all__ = ["Bills", "PaymentAsker"]
 
 _WRITTEN_AT = 10
 """Hour in Beijing; by then both providers have written the bill of the day before."""
+_DAYS = 7
+"""So far back: a standstill of workers leaves no day without its comparison."""
 
 
 class PaymentAsker:
@@ -76,7 +78,11 @@ class PaymentAsker:
 
 
 class Bills:
-    """Has each merchant's bill of yesterday compared, once a day, whichever worker comes first."""
+    """Has each merchant's daily bills compared, each once, whichever worker comes first.
+
+    Usually that is yesterday's; after a standstill also those of the days before, as far as
+    payments were expected then.
+    """
 
     name = "bills"
     interval = 600.0
@@ -98,24 +104,17 @@ class Bills:
         self._done: dt.date | None = None
 
     def round(self) -> int:
-        """Have yesterday's bills compared, if they are written."""
+        """Have the bills compared that are written and were not compared yet."""
         here = self._clock().astimezone(BEIJING)
         yesterday = here.date() - dt.timedelta(days=1)
         if here.hour < _WRITTEN_AT or self._done == yesterday:
             return 0
-        wanted: list[tuple[Payload, str, str]] = []
-        for merchant in self._merchants:
-            if merchant.channel not in get_args(BilledChannel):
-                continue
-            bill = PaymentBill.model_validate(
-                {
-                    "channel": merchant.channel,
-                    "merchant": merchant.number,
-                    "bill_date": yesterday.isoformat(),
-                }
-            )
-            key = f"{merchant.channel}:{merchant.number}:{yesterday}"
-            wanted.append((bill, merchant.backend, key))
+        wanted = [
+            _wanted(merchant, date)
+            for merchant in self._merchants
+            if merchant.channel in get_args(BilledChannel)
+            for date in self._dates(merchant, yesterday)
+        ]
         created = 0
         if wanted:
             with writing(self._engine) as connection:
@@ -132,3 +131,29 @@ class Bills:
                     created += 1
         self._done = yesterday
         return created
+
+    def _dates(self, merchant: Merchant, yesterday: dt.date) -> list[dt.date]:
+        """Oldest first."""
+        with self._engine.connect() as connection:
+            missed = [
+                date
+                for date in (yesterday - dt.timedelta(days=back) for back in range(1, _DAYS))
+                if expected_before(connection, merchant.number, _end_of(date))
+            ]
+        return [*reversed(missed), yesterday]
+
+
+def _end_of(date: dt.date) -> dt.datetime:
+    return dt.datetime.combine(date + dt.timedelta(days=1), dt.time(), BEIJING)
+
+
+def _wanted(merchant: Merchant, date: dt.date) -> tuple[Payload, str, str]:
+    """The bill, whom its differences concern, and what makes it one."""
+    bill = PaymentBill.model_validate(
+        {
+            "channel": merchant.channel,
+            "merchant": merchant.number,
+            "bill_date": date.isoformat(),
+        }
+    )
+    return bill, merchant.backend, f"{merchant.channel}:{merchant.number}:{date}"
