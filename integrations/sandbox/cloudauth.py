@@ -8,8 +8,9 @@ Who exists is decided by the three digits before the check digit, so that a test
 901 to 906 fail a face verification with SubCode 201 to 206, 907 never finishes one; 902 is nobody
 of that name (BizCode 2) and 903 is in no record (BizCode 3). Everybody else is who they say.
 
-Stricter than the real one in one point: a parameter that the operation does not have is refused,
-because it would be personal data that left for nothing.
+Stricter than the real one in two points: a parameter that the operation does not have is refused,
+because it would be personal data that left for nothing; and so is MD5, of which nobody can tell
+whom it is about.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def _take(given: Mapping[str, str], *needed: str, optional: tuple[str, ...] = ()
 
 
 def _opened(given: Mapping[str, str]) -> dict[str, str]:
-    """The parameters in clear. MD5 is refused: nobody can tell whom it is about."""
+    """The parameters in clear."""
     match given["ParamType"]:
         case "normal":
             return dict(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -96,9 +96,11 @@ def an_attempt(policy: Policy, sequence: str = "001", **held: object) -> Attempt
     )
 
 
-def begin(face: AliyunFace, policy: Policy, sequence: str = "001") -> str:
+def begin(
+    face: AliyunFace, policy: Policy, sequence: str = "001", *, attempt: Attempt | None = None
+) -> str:
     return face.begin(
-        an_attempt(policy, sequence),
+        attempt or an_attempt(policy, sequence),
         callback_url="https://workers.example.com/v1/callbacks/aliyun-face/1",
         callback_token="5" * 32,
     )
@@ -185,25 +187,37 @@ def test_a_refusal_is_no_verdict(
     assert (caught.value.code, caught.value.provider_code) == (ours, code)
 
 
-def test_name_and_number_leave_encrypted_and_nothing_else_of_the_person(
-    policy: Policy, ledger: MemoryLedger, server: SandboxServer
-) -> None:
-    with RecordingServer() as recorder:
-        gate = Gate(
-            policy,
-            ledger,
-            dial={HOST: recorder.url},
-            timeouts=Timeouts(answer=0.5),
-            transforms=sm2_key.TRANSFORMS,
-        )
-        try:
-            begin(AliyunFace(gate, CREDENTIALS, scene_id=SAMPLE_SCENE), policy)
-        except ZjjError:
-            pass
-        finally:
+Send = Callable[..., list[dict[str, str]]]
+
+
+@pytest.fixture
+def send(policy: Policy, ledger: MemoryLedger) -> Send:
+    """Begin for one attempt, that many times; returns what left each time."""
+
+    def sent(*, times: int = 1) -> list[dict[str, str]]:
+        attempt = an_attempt(policy)
+        with RecordingServer() as recorder:
+            gate = Gate(
+                policy,
+                ledger,
+                dial={HOST: recorder.url},
+                timeouts=Timeouts(answer=0.5),
+                transforms=sm2_key.TRANSFORMS,
+            )
+            face = AliyunFace(gate, CREDENTIALS, scene_id=SAMPLE_SCENE)
+            for fence in range(times):
+                attempt.fence = fence
+                with pytest.raises(ZjjError):
+                    begin(face, policy, attempt=attempt)
             gate.close()
-        body = recorder.requests[0].partition(b"\r\n\r\n")[2].decode()
-    cells = {name: values[0] for name, values in parse_qs(body).items()}
+            bodies = [each.partition(b"\r\n\r\n")[2].decode() for each in recorder.requests]
+        return [{name: values[0] for name, values in parse_qs(body).items()} for body in bodies]
+
+    return sent
+
+
+def test_name_and_number_leave_encrypted_and_nothing_else_of_the_person(send: Send) -> None:
+    (cells,) = send()
     assert cells.keys() == {
         "SceneId",
         "OuterOrderNo",
@@ -218,6 +232,12 @@ def test_name_and_number_leave_encrypted_and_nothing_else_of_the_person(
     }
     assert (open_sm2(cells["CertName"]), open_sm2(cells["CertNo"])) == ("张三", id_number())
     assert "PictureReturnType" not in cells
+
+
+def test_a_second_try_has_an_order_number_of_its_own(send: Send) -> None:
+    first, second = send(times=2)
+    assert first["OuterOrderNo"] != second["OuterOrderNo"]
+    assert first.keys() == second.keys()
 
 
 def test_no_image_and_nothing_of_the_phone_comes_back(policy: Policy) -> None:
