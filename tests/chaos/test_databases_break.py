@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
+from integrations.sandbox.faults import Fault
 from models.states import State
 from tests.chaos.ground import Ground
 from tests.servers import PostgresServer
@@ -102,6 +103,27 @@ def test_whatever_postgresql_does_what_was_accepted_is_done_once(
     ground.until(lambda: ground.states()[State.UNKNOWN] == 0, "what was in doubt is looked up")
     figure(f"PostgreSQL: {name}", **ground.audit())
     assert ground.states() == {State.SUCCEEDED: len(ground.accepted)}
+
+
+@_FULL
+def test_outcomes_outlast_minutes_without_a_database(
+    postgres_ground: Ground, own_postgres: PostgresServer, figure: Callable[..., None]
+) -> None:
+    ground = postgres_ground
+    ground.faults.add(Fault(kind="hang", seconds=4, action="SendSms"))
+    worker = ground.start_worker()
+    ground.ready()
+    ids = ground.enqueue(16)
+    ground.until(lambda: all(map(ground.journal.count, ids)), "the provider is called")
+    own_postgres.stop()
+    time.sleep(150)
+    ground.faults.clear()
+    own_postgres.start()
+    ground.settle(30)
+    assert worker.poll() is None
+    figure("PostgreSQL: 150 s away while 16 calls hang", **ground.audit())
+    assert ground.states() == {State.SUCCEEDED: 16}
+    assert ground.most_counted_attempts() == 1
 
 
 def test_a_full_disk_refuses_new_jobs_clearly_and_loses_none(
