@@ -14,6 +14,7 @@ from models.clock import Clock, utc_now
 from models.database import answering, writing
 from models.errors import ConfigurationError
 from models.face_verifications import BegunFace, hasten_verdict
+from models.identifiers import new_id
 from models.pseudonyms import Pseudonyms
 from models.sealing import Sealer
 from tasks.face_verification import FIRST_QUESTION, FaceResult
@@ -69,6 +70,7 @@ class Faces:
         self._limit.check(attempt)
         certify_id = self._provider.begin(
             attempt,
+            order_no=new_id(),
             callback_url=f"{self._callback_url}/{attempt.job_id}",
             callback_token=_token(self._pseudonyms, attempt.job_id),
         )

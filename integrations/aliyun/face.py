@@ -7,7 +7,6 @@ what. Codes and sub codes: help.aliyun.com, the pages of both operations (Clouda
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from integrations.aliyun.identity import CheckedIdentity, IdentityVerdict
@@ -49,11 +48,15 @@ class AliyunFace:
         self._describe = gate.policy.operation("aliyun.face.describe")
         self._scene_id = scene_id
 
-    def begin(self, attempt: Attempt, *, callback_url: str, callback_token: str) -> str:
+    def begin(
+        self, attempt: Attempt, *, order_no: str, callback_url: str, callback_token: str
+    ) -> str:
         """Open a verification; returns Aliyun's number for it, which the app's SDK needs.
 
         Args:
             attempt: Holds ``name``, ``id_number`` and ``meta_info``.
+            order_no: 32 hexadecimal digits, others for each try: of those that Aliyun has seen,
+                it does not say what a repetition means.
             callback_url: Ours, without a query: a callback must say nothing of a person in a log.
             callback_token: 32 hexadecimal digits that nobody can guess, others for each one.
 
@@ -62,7 +65,7 @@ class AliyunFace:
         """
         configured = {
             "scene_id": self._scene_id,
-            "order_no": _order_no(attempt),
+            "order_no": order_no,
             "callback_url": callback_url,
             "callback_token": callback_token,
         }
@@ -98,11 +101,6 @@ class AliyunFace:
     def _ask(self, operation: Operation, configured: dict[str, str], attempt: Attempt) -> Reply:
         request = operation.minimize(attempt.held, configured)
         return self._gate.send(request, sign=self._sign, attempt=attempt)
-
-
-def _order_no(attempt: Attempt) -> str:
-    """Another for each claim: one that Aliyun has seen may count as a repetition."""
-    return hashlib.sha256(f"{attempt.reference} {attempt.fence}".encode()).hexdigest()[:32]
 
 
 def _raise_fault(reply: Reply) -> None:

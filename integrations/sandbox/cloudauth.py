@@ -8,9 +8,9 @@ Who exists is decided by the three digits before the check digit, so that a test
 901 to 906 fail a face verification with SubCode 201 to 206, 907 never finishes one; 902 is nobody
 of that name (BizCode 2) and 903 is in no record (BizCode 3). Everybody else is who they say.
 
-Stricter than the real one in two points: a parameter that the operation does not have is refused,
-because it would be personal data that left for nothing; and so is MD5, of which nobody can tell
-whom it is about.
+Stricter than the real one in three points: a parameter that the operation does not have is refused,
+because it would be personal data that left for nothing; so is MD5, of which nobody can tell whom it
+is about; and so is an OuterOrderNo that was seen before, because what that means is written nowhere.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class CloudauthProvider(RpcProvider):
         self.limits = config.limits
         self._per_person = Frequency(Limit("天级", 86400, 10), clock=clock)
         self._faces = {SAMPLE_FACE: _Face(SAMPLE_SCENE, "001")}
+        self._orders: set[str] = set()
         self._caller = FaceCaller(config.face_callback_url)
 
     @property
@@ -100,6 +101,7 @@ class CloudauthProvider(RpcProvider):
         self.limits = self._config.limits
         self._per_person.clear()
         self._faces = {SAMPLE_FACE: _Face(SAMPLE_SCENE, "001")}
+        self._orders.clear()
         self._caller.clear()
 
     def _two_factors(self, given: dict[str, str], undelivered: str | None) -> dict[str, Any]:
@@ -133,6 +135,9 @@ class CloudauthProvider(RpcProvider):
                 raise _refusal(_INVALID)
             name, number = _open(name), _open(number)
         _check_person(name, number)
+        if given["OuterOrderNo"] in self._orders:
+            raise _refusal(_INVALID)
+        self._orders.add(given["OuterOrderNo"])
         certify_id = secrets.token_hex(16)
         seconds = self._config.face_seconds
         face = _Face(given["SceneId"], number[14:17], self._clock() + seconds)

@@ -310,6 +310,17 @@ def test_a_beginning_without_an_answer_is_not_begun_again(shop: Shop) -> None:
     assert read_job(shop.engine, view.id).sealed is None
 
 
+def test_a_second_try_has_an_order_number_of_its_own(shop: Shop) -> None:
+    hidden = Fault(kind="status", status=502, action="InitFaceVerify", times=1)
+    shop.sandbox.sandbox.faults.add(hidden)
+    view = shop.begin()
+    assert view.state is State.RETRYING
+    with writing(shop.engine) as connection:
+        connection.execute(update(jobs).where(jobs.c.id == view.id).values(run_at=utc_now()))
+    assert shop.work(view.id).state is State.SUCCEEDED
+    assert shop.sent("InitFaceVerify") == 2
+
+
 def test_nothing_of_a_child_leaves_without_a_guardian(shop: Shop) -> None:
     view = shop.begin(id_number=a_childs_number())
     assert (view.state, view.reason) == (State.FAILED, "guardian_consent_required")

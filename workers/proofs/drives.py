@@ -105,7 +105,10 @@ def _face(gate: Gate) -> AliyunFace:
 
 def _begin_face(gate: Gate, attempt: Attempt) -> object:
     return _face(gate).begin(
-        attempt, callback_url="https://shop.example/faces/1", callback_token="5" * 32
+        attempt,
+        order_no="7" * 32,
+        callback_url="https://shop.example/faces/1",
+        callback_token="5" * 32,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def begin_face(sdk: Any, sequence: str = "001", **changes: str) -> str:
     body = sdk.init_face_verify(
         models.InitFaceVerifyRequest(
             scene_id=1000000006,
-            outer_order_no="e0c34a77f5ac40a5aa5e6ed20c353888",
+            outer_order_no=secrets.token_hex(16),
             product_code="ID_PRO",
             cert_type="IDENTITY_CARD",
             meta_info="{}",
