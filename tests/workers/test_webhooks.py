@@ -25,6 +25,7 @@ from models.clock import utc_now
 from models.database import migrate, open_database, writing
 from models.group_commit import GroupCommit
 from models.identifiers import new_id
+from models.job_search import JobFilter
 from models.jobs import JobView, find_job, insert_jobs
 from models.ledger import LedgerWriter, SqlLedger
 from models.pseudonyms import Pseudonyms
@@ -42,6 +43,7 @@ from tests.workers.rows import KEYS, PSEUDONYM_KEY, read_job
 from workers.circuits import Circuits
 from workers.execution import Execution
 from workers.maintenance import Reconciler
+from workers.replays import Replays
 from workers.webhooks import Announcer
 
 PAID = Announcement(
@@ -363,6 +365,31 @@ def test_an_endpoint_that_is_gone_is_left_alone_until_a_person_says_otherwise(ho
         assert endpoint is not None
         assert endpoint.disabled_because == "webhook.gone"
         assert house.announcer.prepare("shop", PAID, connection) == []
+
+
+def test_a_replayed_webhook_is_the_same_one_at_another_time(house: House) -> None:
+    """So a backend that took it the first time knows its id, and one that did not takes it now."""
+    house.server.reply = answer(b"", "400 Bad Request")
+    webhook_id = house.announce()
+    for _ in range(8):
+        house.deliver(webhook_id)
+    assert house.find(webhook_id).state is State.FAILED
+    house.server.reply = TAKEN
+    house.ahead = dt.timedelta(hours=30)
+    replays = Replays(house.engine, Sealer(house.engine, KEYS), load_policy())
+    wanted = JobFilter(kind="webhook", states=(State.FAILED,))
+    batch = replays.begin(wanted, actor="test", reason="the shop is back")
+    assert replays.run(batch, per_second=10_000) == {"replayed": 1}
+    assert house.deliver(webhook_id).state is State.SUCCEEDED
+    (before, old), *_, (headers, body) = map(_read, house.server.requests)
+    assert (headers["webhook-id"], body) == (before["webhook-id"], old)
+    assert headers["webhook-id"] == webhook_id
+    hours = (int(headers["webhook-timestamp"]) - int(before["webhook-timestamp"])) / 3600
+    assert hours == pytest.approx(30, abs=0.1)
+    assert (
+        zjj.verify_webhook(headers, body, house.secret, now=int(headers["webhook-timestamp"]))
+        == webhook_id
+    )
 
 
 def test_retries_go_on_for_a_day_and_not_much_longer() -> None:
