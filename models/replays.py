@@ -266,6 +266,7 @@ def put_back(
             reason=None,
             provider_code=None,
             result=None,
+            announced=None,
         )
     ).rowcount
     if done:

@@ -23,7 +23,13 @@ from integrations.policy import Operation, Policy
 from models.clock import Clock, utc_now
 from models.consents import obstacle
 from models.database import writing
-from models.errors import IdempotencyConflict, InvalidValue, NotFound, SealBroken
+from models.errors import (
+    ConfigurationError,
+    IdempotencyConflict,
+    InvalidValue,
+    NotFound,
+    SealBroken,
+)
 from models.identifiers import new_id
 from models.job_search import JobFilter
 from models.pii import Personal
@@ -259,7 +265,7 @@ class Replays:
             return {}
         try:
             held = task.payload.model_validate(self._opened(found[0])).held()
-        except (SealBroken, ValidationError):
+        except (SealBroken, ConfigurationError, ValidationError):
             return {}
         return {name: value.mask() for name, value in held.items() if isinstance(value, Personal)}
 
@@ -329,7 +335,7 @@ class Replays:
         assert task is not None  # noqa: S101 - else it was refused
         try:
             held = task.payload.model_validate(self._opened(job)).held()
-        except SealBroken as error:
+        except (SealBroken, ConfigurationError) as error:
             return "payload.erased" if error.code == "seal.forgotten" else error.code
         except ValidationError:
             return "payload.outdated"

@@ -26,6 +26,7 @@ from models.database import writing
 from models.errors import InvalidValue, NotFound
 from models.identifiers import new_id
 from models.job_search import JobFilter
+from models.keys import MasterKeys, generate_key
 from models.replays import cancel_jobs
 from models.sealing import Sealer, seal_identity
 from models.states import State
@@ -274,6 +275,17 @@ def test_a_restricted_person_refuses(engine: Engine, replays: Replays) -> None:
 def test_a_broken_seal_is_refused_by_name(engine: Engine, replays: Replays) -> None:
     _failed(engine, sealed=b"\x01" + b"x" * 60)
     assert replays.plan(FAILED).refused == {"seal.broken": 1}
+
+
+def test_a_payload_under_a_lost_master_key_is_refused_and_keeps_no_other_from_being_replayed(
+    engine: Engine, policy: Policy
+) -> None:
+    job_id = _failed(engine)
+    other = MasterKeys.parse(f"other:{generate_key()}")
+    replays = Replays(engine, Sealer(engine, other), policy)
+    assert replays.plan(FAILED).refused == {"configuration": 1}
+    assert _run(replays, FAILED) == {"configuration": 1}
+    assert replays.masks(job_id) == {}
 
 
 def test_the_rate_is_kept(engine: Engine, replays: Replays) -> None:

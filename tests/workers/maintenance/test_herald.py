@@ -27,6 +27,7 @@ from tasks.registry import TASKS
 from tests.workers.rows import KEYS, PSEUDONYM_KEY, store_job
 from workers.dispatch import Dispatcher
 from workers.maintenance import Herald
+from workers.replays import Replays
 from workers.webhooks import Announcer
 
 NOW = utc_now()
@@ -115,6 +116,22 @@ def test_each_end_is_told_once_and_the_last_word_comes_last(engine: Engine, hera
         )
     assert [herald.round(), herald.round()] == [1, 0]
     assert [told["status"] for told in _told(engine)] == ["unknown", "succeeded"]
+
+
+def test_a_job_that_was_replayed_and_failed_again_is_told_of_again(
+    engine: Engine, herald: Herald
+) -> None:
+    job_id = _ended(engine, State.FAILED)
+    assert herald.round() == 1
+    replays = Replays(engine, Sealer(engine, KEYS), load_policy())
+    batch = replays.begin(JobFilter(ids=(job_id,)), actor="test", reason="outage")
+    assert replays.run(batch) == {"replayed": 1}
+    assert herald.round() == 0
+    with writing(engine) as connection:
+        again = jobs.update().where(jobs.c.id == job_id)
+        connection.execute(again.values(state=State.FAILED, settled_at=utc_now()))
+    assert herald.round() == 1
+    assert [told["status"] for told in _told(engine)] == ["failed", "failed"]
 
 
 def test_what_expires_and_what_is_cancelled_is_told_too(engine: Engine, herald: Herald) -> None:
