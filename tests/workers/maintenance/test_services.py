@@ -207,6 +207,22 @@ def test_an_orphan_whose_bytes_may_have_left_becomes_unknown_and_is_not_repeated
     assert [disclosure.result for disclosure in view.disclosures] == ["unknown"]
 
 
+def test_a_machine_that_is_gone_leaves_many_orphans_and_all_are_settled_in_one_round(
+    engine: Engine, commits: GroupCommit, ledger: LedgerWriter
+) -> None:
+    worker = _worker(engine)
+    ids = [_claimed(engine, commits, worker) for _ in range(30)]
+    for job_id in ids[:10]:
+        _disclose(commits, ledger, job_id)
+    with writing(engine) as connection:
+        sign_off(connection, worker.id, now=utc_now())
+    assert Rescuer(engine, commits, ledger, worker_id=new_id()).round() == 30
+    states = [read_job(engine, job_id).state for job_id in ids]
+    assert states == [State.UNKNOWN] * 10 + [State.RETRYING] * 20
+    with engine.connect() as connection:
+        assert list(verify_ledger(connection, PSEUDONYM_KEY)) == []
+
+
 def test_silence_is_measured_by_the_rescuers_own_watch(
     engine: Engine, commits: GroupCommit, ledger: LedgerWriter
 ) -> None:
