@@ -23,6 +23,7 @@ __all__ = [
     "NO_ANSWER",
     "VERSION_TABLE",
     "WRITES",
+    "address",
     "answering",
     "is_current",
     "migrate",
@@ -97,6 +98,14 @@ def open_database(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def address(url: str) -> str:
+    """A database URL as it may be shown: without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return "?"
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -8,7 +8,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from models.database import answering
+from models.database import address, answering
 from models.errors import DatabaseUnavailable, ZjjError
 from workers.cli import (
     database,
@@ -26,6 +26,7 @@ from workers.cli import (
 from workers.cli.exits import exit_code
 from workers.cli.language import say_in as t
 from workers.egress import lock_command
+from workers.settings import load_settings
 
 __all__ = ["app", "main"]
 
@@ -116,11 +117,15 @@ def _explain(error: ZjjError) -> None:
     errors = Console(stderr=True, highlight=False)
     errors.print(f"[red]{t('Error', '错误')}:[/red] {error.message}", soft_wrap=True)
     if isinstance(error, DatabaseUnavailable):
+        where = address(load_settings().database)
         errors.print(
             t(
+                f"It was looked for at {where} (ZJJ_DATABASE_URL, ZJJ_DATA).\n"
                 "Is it running, and does it have its tables? `zjj db migrate` makes them.",
+                f"数据库地址：{where}（ZJJ_DATABASE_URL、ZJJ_DATA）。\n"
                 "请确认数据库已启动并已建表；`zjj db migrate` 可建表。",
-            )
+            ),
+            soft_wrap=True,
         )
 
 

@@ -15,11 +15,14 @@ from typer.main import get_command
 from workers.cli.app import app
 
 
-def _zjj(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _zjj(
+    folder: Path, *arguments: str, database: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own: a command locks its process to what it may reach."""
+    environment = {"PATH": os.environ["PATH"], "ZJJ_DATA": str(folder), "ZJJ_LANG": "en"}
     return subprocess.run(
         [sys.executable, "-m", "workers.cli", *arguments],
-        env={"PATH": os.environ["PATH"], "ZJJ_DATA": str(folder), "ZJJ_LANG": "en"},
+        env=environment | ({"ZJJ_DATABASE_URL": database} if database else {}),
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
@@ -31,7 +34,16 @@ def test_a_database_without_tables_ends_with_the_command_that_makes_them(tmp_pat
     done = _zjj(tmp_path, "keys", "list")
     assert done.returncode == 4
     assert "zjj db migrate" in done.stderr
+    assert str(tmp_path / "zjj.db") in done.stderr
     assert "SELECT" not in done.stderr
+
+
+def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql://zjj:hunter2@127.0.0.1:1/shop"
+    done = _zjj(tmp_path, "jobs", "list", database=url)
+    assert done.returncode == 4
+    assert "zjj:***@127.0.0.1:1/shop" in done.stderr
+    assert "hunter2" not in done.stderr
 
 
 def test_an_unknown_kind_of_job_lists_the_known_ones(tmp_path: Path) -> None:
