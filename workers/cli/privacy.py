@@ -404,13 +404,23 @@ def _summary(policy: Policy) -> dict[str, Any]:
         "version": policy.version,
         "company": policy.company,
         "recipients": {
-            key: {"company": each.company, "named_in_policy": each.named_in_policy}
+            key: {
+                "company": each.company,
+                "hosts": each.hosts,
+                "region": each.region,
+                "role": each.role,
+                "named_in_policy": each.named_in_policy,
+            }
             for key, each in policy.recipients.items()
         },
         "purposes": {key: each.title for key, each in policy.purposes.items()},
         "operations": {
             key: {"recipient": each.recipient, "categories": each.categories}
             for key, each in policy.operations.items()
+        },
+        "denied": {
+            kind: {key: each.title for key, each in entries.items()}
+            for kind, entries in policy.denied
         },
         "gaps": {key: each.title for key, each in policy.gaps.items()},
     }

@@ -37,6 +37,7 @@ def _recipients(console: Console, policy: Policy) -> None:
         rows = (
             (t("company", "公司"), f"{recipient.company} {recipient.product}"),
             (t("role", "角色"), recipient.role),
+            (t("region", "地域"), recipient.region),
             (t("named in the policy as", "政策中的名称"), recipient.named_as or unnamed),
             (t("hosts", "主机"), hosts),
         )
@@ -82,6 +83,8 @@ def _operation(console: Console, policy: Policy, operation: Operation) -> None:
             ", ".join((*operation.reply.keep, *operation.reply.excerpts)) or "-",
         ),
     ]
+    if told := ", ".join(operation.reply.personal):
+        rows.append((t("told about a person", "回复中的个人信息"), told))
     console.print(record(f"[cyan]{operation.name}[/] {operation.title}", rows))
 
 
@@ -96,9 +99,12 @@ def _denials(console: Console, policy: Policy) -> None:
         (t("Recipients", "接收方"), denied.recipients),
         (t("Purposes", "用途"), denied.purposes),
         (t("Categories", "信息类别"), denied.categories),
+        (t("Kept of replies", "保留的回复"), denied.reply_fields),
     ):
-        names = ", ".join(entry.title for entry in entries.values())
-        console.print(Padding(f"{title}: {names}", (0, 0, 0, 2)))
+        console.print(Padding(title, (0, 0, 0, 2)))
+        for entry in entries.values():
+            where = f" ({', '.join(entry.clauses)})" if entry.clauses else ""
+            console.print(Padding(f"• {entry.title}: {entry.reason}{where}", (0, 0, 0, 4)))
 
 
 def _gaps(console: Console, policy: Policy) -> None:

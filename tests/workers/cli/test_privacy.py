@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, delete, insert, update
 from typer.testing import CliRunner, Result
 
-from integrations.policy import PACKAGED
+from integrations.policy import PACKAGED, load_policy
 from models.audits import audits_of
 from models.claims import ClaimRequest, write_claims
 from models.clock import utc_now
@@ -121,6 +122,8 @@ def test_a_check_shows_what_may_leave_and_what_the_published_text_lacks(zjj: Zjj
         "没有保存期限的具体数字",
         "物流",
         "头像照片",
+        "物流、快递公司: 政策没有写明任何接收方",
+        "GetMobileResultDTO.Mobile",
     ):
         assert fact in done.output
 
@@ -131,6 +134,20 @@ def test_a_check_for_programs_names_every_gap(zjj: Zjj) -> None:
         "gaps"
     ].keys()
     assert found["recipients"]["aliyun_sms"]["named_in_policy"] is False
+    assert {each["region"] for each in found["recipients"].values()} == {"CN-mainland"}
+
+
+def test_a_check_states_all_that_never_happens_and_what_replies_tell_about_people(zjj: Zjj) -> None:
+    shown = re.sub(r"\s+", "", zjj("check").output)
+    found = json.loads(zjj("check", "--json").output)["denied"]
+    policy = load_policy()
+    for kind, entries in policy.denied:
+        assert found[kind].keys() == entries.keys()
+        for entry in entries.values():
+            assert re.sub(r"\s+", "", f"• {entry.title}: {entry.reason}") in shown
+    for operation in policy.operations.values():
+        for path in operation.reply.personal:
+            assert path in shown
 
 
 @pytest.mark.parametrize(
