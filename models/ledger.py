@@ -9,26 +9,22 @@ the heads elsewhere too.
 
 from __future__ import annotations
 
-import datetime as dt
-import heapq
-import hmac
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from sqlalchemy import Boolean, Connection, RowMapping, Table, UpdateBase, or_, select
+from sqlalchemy import Boolean, Connection, UpdateBase, or_, select
 
 from models.batches import Batch, Row, insert_into
+from models.chains import GENESIS, Fault, chain_key, head_mac, row_mac, verify_ledger
 from models.clock import Clock, utc_now
 from models.consents import nobody_restricted, obstacle
 from models.disclosures import Disclosure, DisclosureResult, Verdict, Withheld
 from models.errors import ClaimLost
 from models.group_commit import GroupCommit, Transaction, WriteApart
 from models.identifiers import new_id
-from models.keys import derive_key
 from models.settlement import Settlement, StaleChange, settle_jobs
 from models.states import State
 from models.tables import clipped, disclosure_results, disclosures, jobs, ledger_heads
@@ -38,27 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "LedgerWriter", "SqlLedger", "verify_ledger"]
 
-_GENESIS = "0" * 64
-_CHAINED = (disclosures, disclosure_results)
-_PAGE = 1000
-_CHAIN = ("writer", "seq", "mac")
-# Columns younger than the first rows. Empty they are no part of what the MAC covers, so that rows
-# verify that were written before; filled or emptied later they change it like any other.
-_YOUNGER = ("guardian_ref",)
-
 
 class LedgerWriter:
     """One process's chain. Its methods are group commit writes."""
 
     def __init__(self, key: bytes, *, clock: Clock = utc_now) -> None:
-        self._key = derive_key(key, "ledger")
+        self._key = chain_key(key)
         self._clock = clock
         self.start_afresh()
 
     def start_afresh(self) -> None:
         """Begin a new chain, when nobody knows whether the old one's last rows stand."""
         self._writer = new_id()
-        self._seq, self._mac = 0, _GENESIS
+        self._seq, self._mac = 0, GENESIS
         self._growth: _Growth | None = None
 
     def write_disclosures(
@@ -119,7 +107,7 @@ class LedgerWriter:
         seq, mac, rows = growth.seq, growth.mac, []
         for row, aside in zip(contents, asides, strict=False):
             seq += 1
-            mac = _row_mac(self._key, mac, self._writer, seq, row)
+            mac = row_mac(self._key, mac, self._writer, seq, row)
             rows.append(row | {"writer": self._writer, "seq": seq, "mac": mac} | aside)
         if batch.execute(transaction.connection, rows) < len(rows):
             return False
@@ -157,7 +145,7 @@ class LedgerWriter:
             {
                 "writer": self._writer,
                 "seq": growth.seq,
-                "mac": _head_mac(self._key, growth.mac, self._writer, growth.seq),
+                "mac": head_mac(self._key, growth.mac, self._writer, growth.seq),
                 "updated_at": self._clock(),
             },
         ).scalar_one()
@@ -190,116 +178,6 @@ class SqlLedger:
             DatabaseUnavailable: It is not stored, so the bytes must not leave.
         """
         self._commits.run(self._writer.write_disclosures, disclosure)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A place where the ledger is not what its writers wrote."""
-
-    writer: str
-    seq: int
-    what: str
-    """``removed``, ``altered`` or ``tail cut``."""
-
-
-def verify_ledger(
-    connection: Connection, key: bytes, *, walked: Callable[[int], object] = lambda _: None
-) -> Iterator[Fault]:
-    """Walk every chain and yield what does not fit; an intact ledger yields nothing.
-
-    One fault a chain: behind it nothing can be said. Writers may go on writing meanwhile.
-
-    Args:
-        walked: Told now and then how many more rows were read.
-    """
-    key = derive_key(key, "ledger")
-    writers: set[str] = set()
-    for table in (*_CHAINED, ledger_heads):
-        writers.update(connection.scalars(select(table.c.writer).distinct()))
-    for writer in sorted(writers):
-        # The end is read before the rows, so that there may be more rows than it knows of.
-        head = connection.execute(
-            select(ledger_heads).where(ledger_heads.c.writer == writer)
-        ).one_or_none()
-        last, mac = (head.seq, head.mac) if head is not None else (0, "")
-        fault = _verify_chain(key, writer, _chain(connection, writer, walked), last, mac)
-        if fault is not None:
-            yield fault
-
-
-def _chain(
-    connection: Connection, writer: str, walked: Callable[[int], object]
-) -> Iterator[RowMapping]:
-    """A writer's rows of both tables, in order."""
-    tables = (_pages(connection, table, writer, walked) for table in _CHAINED)
-    return heapq.merge(*tables, key=lambda row: row["seq"])
-
-
-def _pages(
-    connection: Connection, table: Table, writer: str, walked: Callable[[int], object]
-) -> Iterator[RowMapping]:
-    after = 0
-    while rows := (
-        connection.execute(
-            select(table)
-            .where(table.c.writer == writer, table.c.seq > after)
-            .order_by(table.c.seq)
-            .limit(_PAGE)
-        )
-        .mappings()
-        .all()
-    ):
-        yield from rows
-        walked(len(rows))
-        after = rows[-1]["seq"]
-
-
-def _verify_chain(
-    key: bytes, writer: str, rows: Iterable[RowMapping], last: int, head: str
-) -> Fault | None:
-    seq, mac = 0, _GENESIS
-    end = _head_mac(key, mac, writer, seq)
-    for row in rows:
-        seq += 1
-        if row["seq"] != seq:
-            return Fault(writer, seq, "removed")
-        # The names are a subclass of str, which orjson does not take for a key.
-        content = {str(name): row[name] for name in row if name not in _CHAIN}
-        mac = _row_mac(key, mac, writer, seq, content)
-        if not hmac.compare_digest(mac, row["mac"]):
-            return Fault(writer, seq, "altered")
-        if seq == last:
-            end = _head_mac(key, mac, writer, seq)
-    if seq < last:
-        return Fault(writer, seq + 1, "tail cut")
-    if not hmac.compare_digest(end, head):
-        return Fault(writer, last, "altered")
-    return None
-
-
-def _row_mac(key: bytes, previous: str, writer: str, seq: int, row: dict[str, Any]) -> str:
-    absent = {name for name in _YOUNGER if row.get(name) is None}
-    content = {name: row[name] for name in row if name not in absent}
-    return _mac(key, previous, writer, seq, content)
-
-
-def _mac(key: bytes, previous: str, writer: str, seq: int, content: object) -> str:
-    text = orjson.dumps(
-        [previous, writer, seq, content],
-        default=_plain,
-        option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME,
-    )
-    return hmac.digest(key, text, "sha256").hex()
-
-
-def _head_mac(key: bytes, mac: str, writer: str, seq: int) -> str:
-    return _mac(key, mac, writer, seq, "head")
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).isoformat(timespec="microseconds")
-    raise TypeError(f"{type(value).__name__} has no place in the ledger")
 
 
 def _disclosure_row(item: Disclosure) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Table, delete, insert, select, update
 
+from models.chains import ChainEnd, chain_ends
 from models.claims import Claim
 from models.database import writing
 from models.disclosures import Disclosure, SendResult, Verdict
@@ -224,6 +225,73 @@ def test_a_removed_head_is_found(engine: Engine, ledger: LedgerWriter) -> None:
     assert [fault.what for fault in _faults(engine)] == ["altered"]
 
 
+def _ends(engine: Engine) -> list[ChainEnd]:
+    with engine.connect() as connection:
+        return chain_ends(connection)
+
+
+def _faults_since(engine: Engine, known: list[ChainEnd]) -> list[tuple[int, str]]:
+    with engine.connect() as connection:
+        found = verify_ledger(connection, KEY, known=known)
+        return [(fault.seq, fault.what) for fault in found]
+
+
+def test_a_head_that_says_that_nothing_was_written_is_found(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    _fill(engine, ledger)
+    with writing(engine) as connection:
+        connection.execute(update(ledger_heads).values(seq=0))
+    assert [(fault.seq, fault.what) for fault in _faults(engine)] == [(0, "altered")]
+
+
+def test_a_chain_that_is_gone_as_a_whole_is_missed_by_whoever_kept_its_end(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    _fill(engine, ledger)
+    kept = _ends(engine)
+    assert _faults_since(engine, kept) == []
+    with writing(engine) as connection:
+        for table in (disclosures, disclosure_results, ledger_heads):
+            connection.execute(delete(table))
+    assert _faults(engine) == []
+    assert _faults_since(engine, kept) == [(1, "removed")]
+
+
+def test_a_chain_that_was_put_back_or_written_anew_is_found_by_its_kept_end(
+    engine: Engine, ledger: LedgerWriter
+) -> None:
+    _fill(engine, ledger, sends=2)
+    early = _ends(engine)
+    heads, rows = all_rows(engine, ledger_heads), all_rows(engine, disclosure_results)
+    _fill(engine, ledger, sends=2)
+    late = _ends(engine)
+    assert (early[0].seq, late[0].seq) == (4, 8)
+    assert _faults_since(engine, early) == _faults_since(engine, late) == []
+
+    last = max(row.seq for row in rows)
+    with writing(engine) as connection:
+        for table in (disclosures, disclosure_results):
+            connection.execute(delete(table).where(table.c.seq > last))
+        connection.execute(update(ledger_heads).values(heads[0]._asdict()))
+    assert _faults(engine) == []
+    assert _faults_since(engine, early) == []
+    assert _faults_since(engine, late) == [(5, "tail cut")]
+    assert _faults_since(engine, [replace(early[0], mac=late[0].mac)]) == [(4, "altered")]
+
+
+def test_a_ledger_without_its_key_cannot_be_continued_unseen(engine: Engine) -> None:
+    forger = LedgerWriter(b"f" * 32)
+    _fill(engine, LedgerWriter(KEY))
+    kept = _ends(engine)
+    with writing(engine) as connection:
+        for table in (disclosures, disclosure_results, ledger_heads):
+            connection.execute(delete(table))
+    _fill(engine, forger, sends=1)
+    found = _faults_since(engine, kept)
+    assert sorted(found) == [(1, "altered"), (1, "removed")]
+
+
 def _cut_tail(engine: Engine, kept: int) -> None:
     with writing(engine) as connection:
         for table in (disclosures, disclosure_results):
@@ -244,7 +312,7 @@ def test_a_copied_row_under_another_writer_is_found(engine: Engine, ledger: Ledg
 def test_verifying_page_by_page_sees_every_row(
     engine: Engine, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.ledger._PAGE", 2)
+    monkeypatch.setattr("models.chains._PAGE", 2)
     _fill(engine, ledger, sends=4)
     assert _faults(engine) == []
     with writing(engine) as connection:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,35 +12,31 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from integrations.policy import Policy, load_policy
 from integrations.policy.lists import FORMATS, collected_information, third_party_sharing
 from models.accounts import (
     Disclosed,
-    count_chained,
     disclosures_of,
     touched_by_leak,
     traffic,
 )
 from models.clock import BEIJING
-from models.database import open_database
 from models.disclosures import Verdict
-from models.errors import DatabaseUnavailable, InvalidValue, NotFound
-from models.ledger import verify_ledger
+from models.errors import InvalidValue, NotFound
 from models.people import kept_about
 from models.pseudonyms import Pseudonyms
 from workers.cli.consents import add_commands, rows_by_table
 from workers.cli.exits import ENDED_BADLY
 from workers.cli.language import say_in as t
+from workers.cli.ledger import ledger, reading
 from workers.cli.people import BackendOfUser, PhoneAsked, UserAsked, asked_person
 from workers.cli.show_policy import print_policy
 from workers.cli.tables import make_table
 from workers.logs import configure_logs
 from workers.proofs.report import Proof
 from workers.published import open_policy
-from workers.settings import Settings, load_settings
+from workers.settings import load_settings
 
 __all__ = ["app"]
 
@@ -52,9 +46,6 @@ app = typer.Typer(
         "Privacy: what may leave, what has left, and the proof.",
         "隐私：可以对外提供什么、实际提供了什么，以及证明。",
     ),
-)
-ledger = typer.Typer(
-    no_args_is_help=True, help=t("The record of disclosures.", "对外提供的记录（台账）。")
 )
 app.add_typer(ledger, name="ledger")
 add_commands(app)
@@ -128,7 +119,7 @@ def recipients(
     policy = open_policy(settings)
     sums = None
     if with_ledger:
-        with _reading(settings) as connection:
+        with reading(settings) as connection:
             sums = traffic(connection)
     lists = (third_party_sharing(policy, sums), collected_information(policy))
     if out is None:
@@ -163,7 +154,7 @@ def subject(
     person = asked_person(phone, user, backend)
     settings = load_settings()
     pseudonym = person.pseudonym(Pseudonyms(settings.pseudonym))
-    with _reading(settings) as connection:
+    with reading(settings) as connection:
         found = disclosures_of(connection, [pseudonym])
         kept = kept_about(connection, pseudonym)
     if as_json:
@@ -209,7 +200,7 @@ def affected(
     settings = load_settings()
     if recipient not in open_policy(settings).recipients:
         raise NotFound(t("the policy has no such recipient", "政策中没有该接收方"))
-    with _reading(settings) as connection:
+    with reading(settings) as connection:
         found = touched_by_leak(
             connection, recipient, _instant(begin, "--from"), _instant(end, "--to", whole_day=True)
         )
@@ -226,39 +217,6 @@ def affected(
         facts.add_row(t("Without a person", "未关联到人"), str(found.nobodys))
     Console(highlight=False).print(facts)
     typer.echo(t("--json lists the pseudonyms.", "--json 列出假名。"))
-
-
-@ledger.command(
-    "verify",
-    help=t(
-        "Find rows of the ledger that were removed, changed or put in another order.",
-        "检查台账是否被删除、修改或调换。",
-    ),
-)
-def verify(as_json: _AsJson = False) -> None:
-    """Walk every chain of the ledger; exit code 1 tells that one does not fit."""
-    settings = load_settings()
-    with _reading(settings) as connection, Progress(transient=True, console=_errors()) as bar:
-        rows = count_chained(connection)
-        task = bar.add_task(t("Verifying", "校验中"), total=rows)
-        faults = list(
-            verify_ledger(
-                connection, settings.pseudonym, walked=lambda more: bar.advance(task, more)
-            )
-        )
-    if as_json:
-        _print_json({"rows": rows, "faults": [asdict(fault) for fault in faults]})
-    for fault in () if as_json else faults:
-        typer.echo(
-            t(
-                f"Writer {fault.writer}: {fault.what} at row {fault.seq}",
-                f"写入者 {fault.writer}：第 {fault.seq} 行 {_WHAT[fault.what]}",
-            )
-        )
-    if faults:
-        raise typer.Exit(ENDED_BADLY)
-    if not as_json:
-        typer.echo(t(f"The ledger is whole: {rows} rows.", f"台账完整，共 {rows} 行。"))
 
 
 @app.command(
@@ -322,9 +280,6 @@ def _print_proof(console: Console, proof: Proof) -> None:
         console.print(f"       [red]{fault}[/]")
 
 
-_WHAT = {"removed": "缺失", "altered": "被改动", "tail cut": "起的末尾被截去"}
-
-
 def _instant(text: str, option: str, *, whole_day: bool = False) -> dt.datetime:
     try:
         instant = dt.datetime.fromisoformat(text)
@@ -382,21 +337,6 @@ def _result(item: Disclosed) -> str:
     if item.verdict is Verdict.DENIED:
         return t(f"not sent: {item.reason}", f"未提供：{item.reason}")
     return item.result or t("begun, no end on record", "已开始，未见结果")
-
-
-@contextmanager
-def _reading(settings: Settings) -> Iterator[Connection]:
-    engine = open_database(settings.database)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except DBAPIError as error:
-        raise DatabaseUnavailable(
-            t("the database does not answer, or lacks its tables", "数据库无法访问或尚未建表")
-            + f" ({type(error.orig).__name__})"
-        ) from None
-    finally:
-        engine.dispose()
 
 
 def _summary(policy: Policy) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from models.keys import decode_key
 from models.ledger import LedgerWriter
 from models.pii import Phone
 from models.pseudonyms import Pseudonyms
-from models.tables import disclosure_results, disclosures, job_people, jobs
+from models.tables import disclosure_results, disclosures, job_people, jobs, ledger_heads
 from tests.workers.rows import store_job
 from workers.cli.app import app
 
@@ -329,6 +329,34 @@ def test_a_whole_ledger_verifies(zjj: Zjj, engine: Engine) -> None:
     _disclose(engine)
     done = zjj("ledger", "verify")
     assert (done.exit_code, "whole: 2 rows" in done.output) == (0, True)
+
+
+def test_ends_that_were_kept_elsewhere_show_that_all_is_gone(
+    zjj: Zjj, engine: Engine, tmp_path: Path
+) -> None:
+    kept = tmp_path / "ends.json"
+    _disclose(engine)
+    assert zjj("ledger", "verify", "--save", str(kept)).exit_code == 0
+    _disclose(engine)
+    assert zjj("ledger", "verify", "--against", str(kept)).exit_code == 0
+    with writing(engine) as connection:
+        for table in (disclosures, disclosure_results, ledger_heads):
+            connection.execute(delete(table))
+    assert zjj("ledger", "verify").exit_code == 0
+    before = kept.read_bytes()
+    done = zjj("ledger", "verify", "--against", str(kept), "--save", str(kept))
+    assert (done.exit_code, "removed at row 1" in done.output) == (1, True)
+    assert kept.read_bytes() == before, "what does not fit is not kept"
+
+
+@pytest.mark.parametrize("text", ["", "[]]", '[{"writer": "x"}]', "{}"])
+def test_only_what_was_saved_is_compared_with(
+    zjj: Zjj, engine: Engine, tmp_path: Path, text: str
+) -> None:
+    kept = tmp_path / "ends.json"
+    kept.write_text(text)
+    done = zjj("ledger", "verify", "--against", str(kept))
+    assert isinstance(done.exception, InvalidValue)
 
 
 @pytest.mark.parametrize(
