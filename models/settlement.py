@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from sqlalchemy import Boolean, Connection, case, func, null, select, true, update
+from sqlalchemy import Boolean, Connection, bindparam, case, func, null, select, true, update
 
 from models.batches import Batch, Row, insert_into
 from models.disclosures import DisclosureResult, SendResult, Verdict
@@ -160,11 +160,7 @@ def _told(answer: _Answer) -> bool | StaleChange:
 
 def _settle_alone(connection: Connection, settlement: Settlement) -> _Answer:
     """Look before writing: for what is not as usual."""
-    job = connection.execute(
-        select(jobs.c.state, jobs.c.fence, jobs.c.asked)
-        .where(jobs.c.id == settlement.job_id)
-        .with_for_update()
-    ).one_or_none()
+    job = connection.execute(_HELD, {"job": settlement.job_id}).one_or_none()
     if (
         job is not None
         # Whoever asked the provider meanwhile has moved the fence, and nothing else.
@@ -197,6 +193,11 @@ def _counts(connection: Connection, settlement: Settlement, state: State) -> boo
     )
 
 
+_HELD = (
+    select(jobs.c.state, jobs.c.fence, jobs.c.asked)
+    .where(jobs.c.id == bindparam("job"))
+    .with_for_update()
+)
 _UPDATE = Batch(
     {
         "job": jobs.c.id.type,

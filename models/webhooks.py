@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, bindparam, insert, select, update
 
 from models.audits import Audit, write_audits
 from models.clock import Clock, utc_now
@@ -243,10 +243,11 @@ def find_endpoint(connection: Connection, endpoint_id: str) -> Endpoint | None:
 
 def list_endpoints(connection: Connection, *, backend: str | None = None) -> list[Endpoint]:
     """Every endpoint, or one backend's, oldest first."""
-    query = select(*_SHOWN).order_by(webhook_endpoints.c.created_at, webhook_endpoints.c.id)
-    if backend is not None:
-        query = query.where(webhook_endpoints.c.backend == backend)
-    return [_endpoint(row) for row in connection.execute(query).mappings()]
+    if backend is None:
+        found = connection.execute(_ALL)
+    else:
+        found = connection.execute(_OF_BACKEND, {"backend": backend})
+    return [_endpoint(row) for row in found.mappings()]
 
 
 def signing_keys(
@@ -287,6 +288,8 @@ _SHOWN = tuple(
         "disabled_because",
     )
 )
+_ALL = select(*_SHOWN).order_by(webhook_endpoints.c.created_at, webhook_endpoints.c.id)
+_OF_BACKEND = _ALL.where(webhook_endpoints.c.backend == bindparam("backend"))
 
 
 def _endpoint(row: RowMapping) -> Endpoint:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from models.batches import insert_into
 from models.errors import GiveUpError
@@ -87,11 +87,7 @@ class PaymentChange:
             if not raise_mismatch(connection, mismatch, at=at) and self.found is None:
                 return False
         if self.notification is not None:
-            connection.execute(
-                update(payment_notifications)
-                .where(payment_notifications.c.digest == self.notification)
-                .values(outcome=self.outcome)
-            )
+            connection.execute(_NOTE, {"notification": self.notification, "outcome": self.outcome})
         return True
 
     def _is_in_time(self, connection: Connection, at: dt.datetime) -> bool:
@@ -102,11 +98,8 @@ class PaymentChange:
                 payments.c.order_no == self.order_no,
             )
             return connection.scalar(arrived) is None and not self._told_before(connection)
-        moved = connection.execute(
-            update(payments)
-            .where(payments.c.id == self.found.id, payments.c.version == self.found.version)
-            .values(**self._values(self.found, at))
-        ).rowcount
+        decided_on = {"payment": self.found.id, "decided_on": self.found.version}
+        moved = connection.execute(_MOVE, {**self._values(self.found, at), **decided_on}).rowcount
         # The payment's row is ours from here on, so nobody can raise the same mismatch meanwhile.
         return bool(moved)
 
@@ -175,9 +168,19 @@ class PaymentChange:
     def _write_transitions(
         self, connection: Connection, found: PaymentView, account: Account, at: dt.datetime
     ) -> None:
-        for transition in found.account.transitions_to(account):
-            connection.execute(
-                payment_transitions.insert().values(
-                    payment_id=found.id, transition=transition, at=at, source=self.source
-                )
-            )
+        rows = [
+            {"payment_id": found.id, "transition": transition, "at": at, "source": self.source}
+            for transition in found.account.transitions_to(account)
+        ]
+        if rows:
+            connection.execute(_TELL, rows)
+
+
+# Built once: the write lock is held while they run.
+_MOVE = update(payments).where(
+    payments.c.id == bindparam("payment"), payments.c.version == bindparam("decided_on")
+)
+_NOTE = update(payment_notifications).where(
+    payment_notifications.c.digest == bindparam("notification")
+)
+_TELL = payment_transitions.insert()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from models.payments.states import Account, PaymentState, Refund, RefundState
 from models.tables import payments, refunds
@@ -94,34 +94,26 @@ def find_payment(
     connection: Connection, channel: str, merchant: str, order_no: str
 ) -> PaymentView | None:
     """The payment that a provider speaks of, or None."""
-    found = _payments(
-        connection,
-        (payments.c.channel == channel)
-        & (payments.c.merchant == merchant)
-        & (payments.c.order_no == order_no),
-    )
+    wanted = {"channel": channel, "merchant": merchant, "order_no": order_no}
+    found = _payments(connection, _OF_CHANNEL, wanted)
     return found[0] if found else None
 
 
 def find_order(connection: Connection, merchant: str, order_no: str) -> PaymentView | None:
     """The payment for a merchant's order, whatever its channel: there is one, or None."""
-    found = _payments(
-        connection, (payments.c.merchant == merchant) & (payments.c.order_no == order_no)
-    )
+    found = _payments(connection, _OF_MERCHANT, {"merchant": merchant, "order_no": order_no})
     return found[0] if found else None
 
 
 def payment_of(connection: Connection, payment_id: str) -> PaymentView | None:
     """The payment with our id, or None."""
-    found = _payments(connection, payments.c.id == payment_id)
+    found = _payments(connection, _BY_ID, {"id": payment_id})
     return found[0] if found else None
 
 
 def payments_under(connection: Connection, backend: str, order_no: str) -> list[PaymentView]:
     """A backend's payments under one order number: one for each channel that was offered."""
-    return _payments(
-        connection, (payments.c.backend == backend) & (payments.c.order_no == order_no)
-    )
+    return _payments(connection, _OF_BACKEND, {"backend": backend, "order_no": order_no})
 
 
 def payments_paid(
@@ -135,11 +127,9 @@ def payments_paid(
         refunds.c.updated_at < end,
     )
     paid = (payments.c.paid_at >= begin) & (payments.c.paid_at < end)
+    of_merchant = (payments.c.channel == channel) & (payments.c.merchant == merchant)
     return _payments(
-        connection,
-        (payments.c.channel == channel)
-        & (payments.c.merchant == merchant)
-        & (paid | payments.c.id.in_(back)),
+        connection, select(payments).where(of_merchant, paid | payments.c.id.in_(back)), {}
     )
 
 
@@ -157,16 +147,34 @@ def find_refund(connection: Connection, backend: str, refund_no: str) -> RefundV
 _READ_AT_ONCE = 500
 
 
-def _payments(connection: Connection, where: ColumnElement[bool]) -> list[PaymentView]:
-    rows = connection.execute(select(payments).where(where).order_by(payments.c.created_at)).all()
+def _where(*names: str) -> Select[Any]:
+    """Built once: every callback and every question looks."""
+    return (
+        select(payments)
+        .where(*(payments.c[name] == bindparam(name) for name in names))
+        .order_by(payments.c.created_at)
+    )
+
+
+_BY_ID = _where("id")
+_OF_CHANNEL = _where("channel", "merchant", "order_no")
+_OF_MERCHANT = _where("merchant", "order_no")
+_OF_BACKEND = _where("backend", "order_no")
+_REFUNDS = (
+    select(refunds)
+    .where(refunds.c.payment_id.in_(bindparam("payments", expanding=True)))
+    .order_by(refunds.c.created_at, refunds.c.refund_no)
+)
+
+
+def _payments(
+    connection: Connection, wanted: Select[Any], parameters: Mapping[str, str]
+) -> list[PaymentView]:
+    rows = connection.execute(wanted, parameters).all()
     backs: dict[str, list[RefundView]] = {}
     for start in range(0, len(rows), _READ_AT_ONCE):
         page: Sequence[Any] = rows[start : start + _READ_AT_ONCE]
-        found = connection.execute(
-            select(refunds)
-            .where(refunds.c.payment_id.in_([row.id for row in page]))
-            .order_by(refunds.c.created_at, refunds.c.refund_no)
-        )
+        found = connection.execute(_REFUNDS, {"payments": [row.id for row in page]})
         for row in found:
             backs.setdefault(row.payment_id, []).append(_refund(row))
     return [
