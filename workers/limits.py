@@ -30,6 +30,8 @@ __all__ = ["Limiter", "Shield"]
 _log = get_logger()
 
 _PAUSE_SECONDS = 2.0
+_VIGILANT_SECONDS = 60.0
+"""For so long after a refusal Redis is asked first; where nobody is refused, it knows nothing."""
 
 _LONGEST_WAIT = """
 local longest, place = 0, 0
@@ -54,12 +56,22 @@ class Shield:
     def __init__(self, client: redis.Redis | None) -> None:
         self._client = client
         self._script = client.register_script(_LONGEST_WAIT) if client is not None else None
+        self._vigilant_until = 0.0
         self._down_until = 0.0
         self._was_down = False
 
     def refusal(self, demands: Sequence[Demand]) -> Throttled | None:
-        """The refusal that one of these keys got before, if it still holds."""
-        if self._script is None or not demands or time.monotonic() < self._down_until:
+        """The refusal that one of these keys got before, from whichever process, if it still holds.
+
+        While this process has refused nobody, Redis is not asked: that would make everybody wait
+        for an answer that nearly nobody needs.
+        """
+        now = time.monotonic()
+        if (
+            self._script is None
+            or not demands
+            or not self._down_until <= now < self._vigilant_until
+        ):
             return None
         try:
             left, place, code = self._script(keys=[_name(demand.key) for demand in demands])
@@ -74,6 +86,7 @@ class Shield:
 
     def remember(self, refusal: Throttled) -> None:
         """Keep a refusal of the database's."""
+        self._vigilant_until = time.monotonic() + _VIGILANT_SECONDS
         seconds = refusal.retry_after or 0
         if self._client is None or not refusal.key or time.monotonic() < self._down_until:
             return

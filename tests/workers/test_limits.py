@@ -90,6 +90,26 @@ def test_a_refusal_that_redis_remembers_costs_no_transaction(
     assert not passes(limiter)
 
 
+def test_nobody_waits_for_redis_before_somebody_was_refused(
+    make_limiter: MakeLimiter, redis_url: str, redis_server: RedisServer
+) -> None:
+    def scripts() -> int:
+        with redis.Redis.from_url(redis_url) as client:
+            calls = client.info("commandstats")
+        return sum(calls[name]["calls"] for name in calls if "evalsha" in name)
+
+    one, other = make_limiter(redis_url), make_limiter(redis_url)
+    before = scripts()
+    assert [passes(one, key, "1/minute") for key in "abc"] == [True] * 3
+    assert scripts() == before
+    assert not passes(one, "a")
+    # Another process learns of it when it refuses somebody itself.
+    assert not passes(other, "b")
+    assert scripts() == before
+    assert not passes(other, "a")
+    assert scripts() > before
+
+
 def test_a_flush_does_not_open_the_gate(
     make_limiter: MakeLimiter, redis_url: str, redis_server: RedisServer
 ) -> None:
