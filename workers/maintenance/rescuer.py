@@ -2,8 +2,8 @@
 
 Silence is measured, not read: each rescuer watches whether a worker's heartbeat counter moves, by
 its own monotonic clock. No clock of another machine is believed, and a clock that jumps rescues
-nobody. While the database is away no counter moves, so a rescuer that could not look for a while
-begins its watch again.
+nobody. While the database is away no counter moves, so a time in which a rescuer could not look
+counts for little.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ LEASE_SECONDS = 10.0
 """A worker that has not shown itself for so long has lost its claims."""
 
 _BLIND_SECONDS = 5.0
+"""Who has not looked for longer saw nobody's silence, as when the database was away."""
 
 
 class Rescuer:
@@ -57,6 +58,7 @@ class Rescuer:
         self._clock = clock
         self._monotonic = monotonic
         self._watched: dict[str, tuple[int, float]] = {}
+        """By worker: its heartbeats, and for how many seconds they have not moved."""
         self._looked_at: float | None = None
 
     def round(self) -> int:
@@ -85,17 +87,17 @@ class Rescuer:
 
     def _live_workers(self, rows: Sequence[WorkerRow]) -> set[str]:
         now = self._monotonic()
-        if self._looked_at is None or now - self._looked_at > _BLIND_SECONDS:
-            self._watched.clear()
+        passed = 0.0 if self._looked_at is None else now - self._looked_at
+        if passed > _BLIND_SECONDS:
+            passed = self.interval
         self._looked_at = now
         live = {self._worker_id}
         seen: dict[str, tuple[int, float]] = {}
         for row in rows:
-            beats, since = self._watched.get(row.id, (-1, now))
-            if beats != row.beats:
-                since = now
-            seen[row.id] = (row.beats, since)
-            if row.stopped_at is None and now - since < LEASE_SECONDS:
+            beats, silent = self._watched.get(row.id, (-1, 0.0))
+            silent = silent + passed if beats == row.beats else 0.0
+            seen[row.id] = (row.beats, silent)
+            if row.stopped_at is None and silent < LEASE_SECONDS:
                 live.add(row.id)
         self._watched = seen
         return live
