@@ -95,7 +95,7 @@ class Merchant:
             case WechatPayCredentials(keys=keys):
                 return v3.open_notification(body, keys)
             case WechatPayV2Credentials(key=key, algorithm=algorithm):
-                if b"<req_info" in body:
+                if v2.is_refund(body):
                     return v2.open_refund(body, key)
                 return v2.verify(body, key, algorithm)
             case AlipayCredentials(alipay_public_key=public_key):

@@ -42,6 +42,7 @@ __all__ = [
     "REFUSED",
     "UNAVAILABLE",
     "Algorithm",
+    "is_refund",
     "is_signed",
     "open_refund",
     "signature",
@@ -105,6 +106,15 @@ def verify(body: bytes, key: str, algorithm: Algorithm) -> Notification:
         state="paid" if paid else "open",
         at=_time(texts.get("time_end"), "%Y%m%d%H%M%S"),
     )
+
+
+def is_refund(body: bytes) -> bool:
+    """Whether a callback is a refund's, by its elements: what they hold may be a buyer's words.
+
+    Raises:
+        CallbackRefused: It is neither.
+    """
+    return "req_info" in _read(body)
 
 
 def open_refund(body: bytes, key: str) -> Notification:

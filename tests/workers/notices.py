@@ -35,11 +35,12 @@ def written(tills: Tills, channel: Channel, order_no: str, **changes: str | int)
     """What the provider signs about an order of its book, with something changed.
 
     Args:
-        changes: ``app``, ``merchant``, ``state``, ``currency`` or ``amount`` (as the channel has it).
+        changes: ``app``, ``merchant``, ``state``, ``currency`` or ``amount`` (as the channel has it),
+            or anything else by the provider's own name.
     """
     order = tills.book(channel).find(order_no)
     assert order is not None
-    named = {_NAMES[name][channel]: value for name, value in changes.items()}
+    named = {_NAMES.get(name, {}).get(channel, name): value for name, value in changes.items()}
     messages = tills.messages
     if channel == "wechat_pay_v3":
         content = {**tills.wechat_pay.transaction(order), "trade_state": "SUCCESS"}

@@ -21,6 +21,7 @@ from integrations.sandbox.merchants import (
 )
 from integrations.sandbox.tills import Tills
 from models.errors import ConfigurationError, NotFound
+from tests.workers.notices import written
 from tests.workers.tills import CHANNELS, number_of
 from workers.embedded.merchants import SandboxMerchants
 from workers.merchants import load_merchants
@@ -78,6 +79,15 @@ def test_what_is_read_believes_genuine_callbacks_under_either_key(
             headers, body = message.sign(newer)
             assert merchant.believe(headers, body, dt.datetime.now(dt.UTC))
             assert merchant.read(headers, body).amount == 12345
+
+
+@pytest.mark.usefixtures("_their_keys")
+def test_a_payment_that_quotes_a_refund_is_read_as_a_payment(laid_out: SandboxMerchants) -> None:
+    merchant, tills = load_merchants(laid_out.file).find("wechat_pay_v2", MCHID), Tills()
+    assert merchant is not None
+    tills.book("wechat_pay_v2").pay("Z20240506", 12345)
+    quoting = written(tills, "wechat_pay_v2", "Z20240506", attach="<req_info>")
+    assert merchant.read(*quoting).state == "paid"
 
 
 @pytest.mark.usefixtures("_their_keys")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from integrations.gate import UnsignedRequest
 from integrations.payments import CallbackRefused, Notification
 from integrations.wechat_pay.credentials import WechatPayV2Credentials
-from integrations.wechat_pay.v2 import Algorithm, open_refund, signature, signer, verify
+from integrations.wechat_pay.v2 import Algorithm, is_refund, open_refund, signature, signer, verify
 from models.errors import ConfigurationError
 
 KEY = "192006250b4c09247ec02edce69f6a2d"
@@ -202,6 +202,13 @@ def test_a_refund_opens() -> None:
 )
 def test_a_refund_that_failed_is_told(status: str, state: str) -> None:
     assert open_refund(sealed({**REFUNDED, "refund_status": status}), KEY).state == state
+
+
+def test_what_a_payment_quotes_makes_it_no_refund() -> None:
+    quoting = signed(PAID, attach="<req_info>AAAA</req_info>")
+    assert not is_refund(quoting)
+    assert verify(quoting, KEY, "MD5").state == "paid"
+    assert is_refund(xml({"mch_id": "1", "appid": "wx1", "req_info": "AAAA"}))
 
 
 def test_a_refund_under_another_key_is_refused() -> None:
