@@ -59,7 +59,19 @@ def test_what_has_changed_since_is_named(kept: Path) -> None:
     assert not any(note.startswith("changed") for note in mutation.mutation().notes)
 
     record(ModuleRun(module=RUN.module, measured="", digest="0", mutants=9, survivors=()))
-    assert mutation.mutation().notes[-1] == "changed since: integrations.gate"
+    assert "changed since: integrations.gate" in mutation.mutation().notes
+
+
+def test_what_was_never_run_is_named(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(RUN)
+    monkeypatch.setattr(mutation, "MODULES", ("integrations.gate", "integrations._wire"))
+    assert mutation.mutation().notes[-1] == "not run yet: integrations._wire"
+    monkeypatch.setattr(mutation, "MODULES", ("integrations.gate",))
+    assert not any(note.startswith("not run") for note in mutation.mutation().notes)
+
+
+def test_all_that_decides_what_leaves_can_be_weakened() -> None:
+    assert {*mutation.MODULES} == TESTS.keys()
 
 
 def test_without_a_run_nothing_is_claimed() -> None:
