@@ -83,12 +83,13 @@ def everything_in(folder: Path) -> bytes:
 def test_a_verdict_comes_back_and_nothing_of_the_person_stays(
     running_house: House, backend: Backend
 ) -> None:
-    house = running_house
+    house, before = running_house, asked(running_house, "Id2MetaVerify")
     with ThreadPoolExecutor(4) as pool:
         jobs = list(pool.map(lambda _: post(house, "/v1/identity-checks", PERSON), range(4)))
     settled = [house.settled(job["id"]) for job in jobs]
     assert [job["result"]["verdict"] for job in settled] == ["match"] * 4
-    assert asked(house, "Id2MetaVerify") == 1, "the same question at one moment is paid once"
+    now = asked(house, "Id2MetaVerify")
+    assert now - before == 1, "the same question at one moment is paid once"
     for job in jobs:
         assert told_of(house, backend, job["id"]) == {
             "job_id": job["id"],

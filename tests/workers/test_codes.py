@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -274,14 +274,13 @@ def a_provider(engine: Engine, **columns: Any) -> Iterator[list[str]]:
     def answer() -> None:
         while not over.wait(0.01):
             with writing(engine) as connection:
-                waiting = jobs.c.kind == "sms_code_check", jobs.c.state == State.QUEUED
-                ids = connection.scalars(select(jobs.c.id).where(*waiting)).all()
-                connection.execute(
+                ended = connection.scalars(
                     update(jobs)
-                    .where(*waiting)
+                    .where(jobs.c.kind == "sms_code_check", jobs.c.state == State.QUEUED)
                     .values(settled_at=utc_now(), updated_at=utc_now(), **columns)
-                )
-            asked.extend(ids)
+                    .returning(jobs.c.id)
+                ).all()
+            asked.extend(ended)
 
     thread = threading.Thread(target=answer)
     thread.start()
