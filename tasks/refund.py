@@ -33,6 +33,11 @@ __all__ = ["REFUND", "Fen", "RefundPayment"]
 
 Fen = Annotated[int, Field(gt=0, le=10**11, strict=True, description="Whole fen."), WHOLE]
 
+_SURE = 4
+"""The attempt at which a refused repetition has failed: until then money may be on its way unseen."""
+_VISIBLE_SECONDS = 15.0
+"""Between two looks for a refund that the provider may not show yet."""
+
 _OPERATIONS = ("wechat_pay.refund", "alipay.refund", *QUERIES)
 
 
@@ -101,6 +106,13 @@ def _give_back(
         found = asked(provider.query_refund, attempt, **named)
         if found.state != "missing":
             return found
+        if attempt.number < _SURE:
+            raise RetryError(
+                "a repetition was refused, and the first may be on its way",
+                code="refund.refused_again",
+                provider_code=refused.provider_code,
+                retry_after=_VISIBLE_SECONDS,
+            )
     return refused
 
 

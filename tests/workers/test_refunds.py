@@ -164,14 +164,38 @@ def test_a_repetition_that_is_refused_and_was_never_done_has_failed(
     sold(shop, channel)
     faults = server.sandbox.faults
     faults.add(Fault(kind="drop", action=GIVES[channel], times=1, processed=False))
-    faults.add(Fault(kind="code", code=NO[channel], action=GIVES[channel], times=1))
+    faults.add(Fault(kind="code", code=NO[channel], action=GIVES[channel], times=3))
     shop.refund(channel, ORDER, REFUND, 900)
     shop.work()
+    for _ in range(2):
+        again(shop)
+        assert job(shop).state == "retrying", "money may be on its way"
     again(shop)
     assert job(shop).state == "failed"
     assert stored(shop, channel).state is RefundState.FAILED
     asked = [e["action"] for e in server.sandbox.journal.entries()]
     assert asked[-3:] == [ASKS[channel], GIVES[channel], ASKS[channel]]
+
+
+@pytest.mark.parametrize("channel", OVER)
+def test_what_is_refused_while_it_is_on_its_way_has_not_failed(
+    shop: Shop, server: SandboxServer, channel: Channel
+) -> None:
+    sold(shop, channel)
+    told = shop.told()
+    faults = server.sandbox.faults
+    faults.add(Fault(kind="reset", action=GIVES[channel], times=1))
+    shop.refund(channel, ORDER, REFUND, 12900)
+    shop.work()
+    missing = {"wechat_pay_v3": "RESOURCE_NOT_EXISTS", "alipay": "ACQ.TRADE_NOT_EXIST"}[channel]
+    faults.add(Fault(kind="code", code=missing, action=ASKS[channel], times=2))
+    faults.add(Fault(kind="code", code=NO[channel], action=GIVES[channel], times=1))
+    again(shop)
+    assert job(shop).state == "retrying"
+    assert (stored(shop, channel).state, shop.told()) == (RefundState.REQUESTED, told)
+    again(shop)
+    assert (job(shop).state, stored(shop, channel).state) == ("succeeded", RefundState.REFUNDED)
+    assert shop.told() == told + 2, "refund.succeeded and payment.refunded"
 
 
 @pytest.mark.parametrize("channel", OVER)
