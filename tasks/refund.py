@@ -84,8 +84,8 @@ def _give_back(
     """
     provider = payments.of(payload.channel, payload.merchant)
     named = {"order_no": payload.order_no, "refund_no": payload.refund_no}
-    # By its fence, as a person's replay counts attempts anew.
-    repeats = attempt.fence > 1 or state is not RefundState.REQUESTED
+    # By its fence, as a person's replay counts attempts anew; and decided anew it has sent before.
+    repeats = attempt.fence > 1 or bool(attempt.results) or state is not RefundState.REQUESTED
     if repeats:
         found = asked(provider.query_refund, attempt, **named)
         if found.state != "missing":
