@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import update
 
 from integrations.payments import Channel
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.database import writing
@@ -24,19 +20,6 @@ from workers.maintenance.payments import Bills
 BEIJING = dt.timezone(dt.timedelta(hours=8))
 THIS_MORNING = dt.datetime.now(BEIJING).replace(hour=11, minute=0)
 YESTERDAY_NOON = THIS_MORNING.replace(hour=12) - dt.timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
-
-
-@pytest.fixture
-def shop(engine: Engine, server: SandboxServer, tmp_path: Path) -> Iterator[Shop]:
-    server.sandbox.reset()
-    with Shop.open(engine, server, tmp_path) as shop:
-        yield shop
 
 
 def sell(shop: Shop, channel: Channel, order_no: str, *refund_nos: str) -> None:

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +15,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from integrations.payments import Channel
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
-from integrations.sandbox.server import SandboxServer
 from models.database import migrate, open_database, writing
 from models.identifiers import new_id
 from models.payments.states import PaymentState, RefundState
@@ -31,12 +27,6 @@ from tests.workers.rows import KEYS
 from tests.workers.tills import CHANNELS, Shop
 
 ORDER = "order-000001"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -61,13 +51,6 @@ def engine(_migrated: Engine) -> Engine:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
     return _migrated
-
-
-@pytest.fixture
-def shop(engine: Engine, server: SandboxServer, tmp_path: Path) -> Iterator[Shop]:
-    server.sandbox.reset()
-    with Shop.open(engine, server, tmp_path) as shop:
-        yield shop
 
 
 def told(shop: Shop, order_no: str | None = None) -> list[str]:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine
 
 from integrations.payments import CallbackRefused, Channel
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from integrations.sandbox.till import Buyer
@@ -29,19 +24,6 @@ from tests.workers.tills import CHANNELS, Shop
 from workers.payments import PaymentRequest, RefundRequest
 
 ORDER = "order-000001"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
-
-
-@pytest.fixture
-def shop(engine: Engine, server: SandboxServer, tmp_path: Path) -> Iterator[Shop]:
-    server.sandbox.reset()
-    with Shop.open(engine, server, tmp_path) as shop:
-        yield shop
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

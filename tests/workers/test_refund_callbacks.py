@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from integrations.payments import Channel
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
-from integrations.sandbox.server import SandboxServer
 from models.errors import IdempotencyConflict
 from models.payments.states import PaymentState, RefundState
 from tests.workers.notices import written
 from tests.workers.tills import CHANNELS, Shop
 
 ORDER, REFUND = "order-000001", "refund-000001"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
-
-
-@pytest.fixture
-def shop(engine: Engine, server: SandboxServer, tmp_path: Path) -> Iterator[Shop]:
-    server.sandbox.reset()
-    with Shop.open(engine, server, tmp_path) as shop:
-        yield shop
 
 
 def sold(shop: Shop, channel: Channel) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import update
 
 from integrations.payments import Channel
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
@@ -43,19 +39,6 @@ NO_SUCH_QUESTION: dict[str, str] = {
     "alipay": "ACQ.INVALID_PARAMETER",
 }
 NOT_YOU: dict[str, str] = {"wechat_pay_v3": "NO_AUTH", "alipay": "isv.invalid-app-id"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
-
-
-@pytest.fixture
-def shop(engine: Engine, server: SandboxServer, tmp_path: Path) -> Iterator[Shop]:
-    server.sandbox.reset()
-    with Shop.open(engine, server, tmp_path) as shop:
-        yield shop
 
 
 def sold(shop: Shop, channel: Channel) -> None:
