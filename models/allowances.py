@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, select, true, update
+from sqlalchemy import Connection, Select, delete, select, update
 
 from models.audits import Audit, write_audits
-from models.batches import Batch, Row, among, insert_into
+from models.batches import Batch, among, insert_into, inserting, upserting
 from models.errors import Throttled
 from models.group_commit import Transaction
 from models.limits import Demand, Rule, Take, Tally, Watch, milliseconds, throttled
@@ -193,23 +193,13 @@ class Books:
         )
 
 
-def _insert(dialect: str, row: Row) -> Any:
-    return insert_into(dialect, limits).from_select(
-        list(row.keys()), select(*row.values()).where(true())
-    )
-
-
-def _upsert(dialect: str, row: Row) -> Any:
-    statement = _insert(dialect, row)
-    return statement.on_conflict_do_update(
-        index_elements=[limits.c.key],
-        set_={name: statement.excluded[name] for name in ("taken", "kept_until")},
-    )
-
-
 _COLUMNS = {column.name: column.type for column in limits.c}
-_PREPARE = Batch(_COLUMNS, lambda dialect, row: _insert(dialect, row).on_conflict_do_nothing())
-_STORE = Batch(_COLUMNS, _upsert)
+_PREPARE = Batch(
+    _COLUMNS, lambda dialect, row: inserting(dialect, limits, row).on_conflict_do_nothing()
+)
+_STORE = Batch(
+    _COLUMNS, lambda dialect, row: upserting(dialect, limits, row, ("taken", "kept_until"))
+)
 
 
 @cache

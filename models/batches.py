@@ -8,7 +8,7 @@ written once, as a function of its row, and built once for each database.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -22,6 +22,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Select,
+    Table,
     Text,
     UpdateBase,
     any_,
@@ -30,12 +31,13 @@ from sqlalchemy import (
     column,
     func,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["Batch", "Row", "among", "insert_into", "picked_once"]
+__all__ = ["Batch", "Row", "among", "insert_into", "inserting", "picked_once", "upserting"]
 
 Row = Mapping[str, ColumnElement[Any]]
 """The values of one row, by name, for use inside a statement."""
@@ -143,6 +145,23 @@ def picked_once(column: Column[str], keys: Select[tuple[str]]) -> ColumnElement[
 def insert_into(dialect: str, table: Any) -> Any:
     """An INSERT that can say ON CONFLICT."""
     return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+def inserting(dialect: str, table: Table, row: Row) -> Any:
+    """An INSERT of a batch's rows that can say ON CONFLICT."""
+    # Without a condition SQLite would read ON CONFLICT as a join's (sqlite.org, "Parsing Ambiguity").
+    return insert_into(dialect, table).from_select(
+        list(row.keys()), select(*row.values()).where(true())
+    )
+
+
+def upserting(dialect: str, table: Table, row: Row, changed: Iterable[str]) -> Any:
+    """An INSERT of a batch's rows; of one that stands under its key, these columns change."""
+    statement = inserting(dialect, table, row)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: statement.excluded[name] for name in changed},
+    )
 
 
 _JSON = orjson.OPT_PASSTHROUGH_DATETIME

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, delete, select, true, update
+from sqlalchemy import Connection, Select, delete, select, update
 
-from models.batches import Batch, Row, among, insert_into
+from models.batches import Batch, among, upserting
 from models.claims import cut_short
 from models.group_commit import Transaction
 from models.tables import codes
@@ -129,7 +129,7 @@ def insert_codes(
     replaced = _replaced(connection, new)
     # The last one of a place; in one order everywhere, so that batches cannot lock each other out.
     live = {code.place: _row(code) for code in new}
-    _INSERT.execute(connection, [live[place] for place in sorted(live)])
+    _STORE.execute(connection, [live[place] for place in sorted(live)])
     if replaced:
         now = max(code.created_at for code in new)
         cut_short(connection, replaced, now=now, claimed=not open_ended)
@@ -210,17 +210,10 @@ def _standing(dialect: str) -> Select[Any]:
     return standing.where(among(dialect, codes.c.place, "places"))
 
 
-def _upsert(dialect: str, row: Row) -> Any:
-    statement = insert_into(dialect, codes).from_select(
-        list(row.keys()), select(*row.values()).where(true())
-    )
-    return statement.on_conflict_do_update(
-        index_elements=[codes.c.place],
-        set_={name: statement.excluded[name] for name in row if name != "place"},
-    )
-
-
-_INSERT = Batch({column.name: column.type for column in codes.c}, _upsert)
+_STORE = Batch(
+    {column.name: column.type for column in codes.c},
+    lambda dialect, row: upserting(dialect, codes, row, [name for name in row if name != "place"]),
+)
 
 
 def _row(code: NewCode) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
-from models.batches import Batch, insert_into
+from models.batches import Batch, inserting
 from models.group_commit import Transaction
 from models.states import State
 from models.tables import clipped, deliveries, jobs
@@ -187,11 +187,7 @@ def write_deliveries(transaction: Transaction, new: Sequence[NewDelivery]) -> li
 
 _INSERT = Batch(
     {name: deliveries.c[name].type for name in _NEW},
-    lambda dialect, row: (
-        insert_into(dialect, deliveries)
-        .from_select(list(row.keys()), select(*row.values()).where(true()))
-        .on_conflict_do_nothing()
-    ),
+    lambda dialect, row: inserting(dialect, deliveries, row).on_conflict_do_nothing(),
 )
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, or_, select, true
+from sqlalchemy import Connection, RowMapping, or_, select
 from sqlalchemy import Row as SqlRow
 
 from models.audits import Audit, audits_of
-from models.batches import Batch, insert_into
+from models.batches import Batch, insert_into, inserting
 from models.disclosures import SendResult, Verdict
 from models.errors import IdempotencyConflict, RetryError
 from models.group_commit import Transaction
@@ -234,11 +234,7 @@ _INSERT = Batch(
         name: jobs.c[name].type
         for name in (*_NEW, *_COUNTERS, "position", "updated_at", "dispatched_at")
     },
-    lambda dialect, row: (
-        insert_into(dialect, jobs)
-        .from_select(list(row.keys()), select(*row.values()).where(true()))
-        .on_conflict_do_nothing()
-    ),
+    lambda dialect, row: inserting(dialect, jobs, row).on_conflict_do_nothing(),
 )
 _PEOPLE = Batch(
     {"job": job_people.c.job_id.type, "person": job_people.c.person.type},

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Boolean, Connection, UpdateBase, or_, select
 
-from models.batches import Batch, Row, insert_into
+from models.batches import Batch, Row, insert_into, upserting
 from models.chains import GENESIS, Fault, chain_key, head_mac, row_mac, verify_ledger
 from models.clock import Clock, utc_now
 from models.consents import nobody_restricted, obstacle
@@ -119,7 +118,7 @@ class LedgerWriter:
         if growth is None or growth.transaction is not transaction:
             growth = self._growth = _Growth(transaction, self._seq, self._mac)
             if transaction.repeated:
-                growth.stands = self._store_head(growth, ("updated_at",)) != self._seq
+                growth.stands = self._touch_head(growth) != self._seq
             transaction.before_commit(self, self._store_growth)
             transaction.after_commit(self, self._believe_growth)
         return growth
@@ -127,7 +126,7 @@ class LedgerWriter:
     def _store_growth(self) -> None:
         growth = self._growth
         if growth is not None and growth.seq > self._seq:
-            self._store_head(growth, ("seq", "mac", "updated_at"))
+            _HEAD.execute(growth.transaction.connection, [self._head(growth)])
 
     def _believe_growth(self) -> None:
         growth, self._growth = self._growth, None
@@ -137,19 +136,26 @@ class LedgerWriter:
         elif growth is not None:
             self._seq, self._mac = growth.seq, growth.mac
 
-    def _store_head(self, growth: _Growth, changes: tuple[str, ...]) -> int:
-        """Store the chain's end, or touch the one that is stored; returns its number."""
+    def _touch_head(self, growth: _Growth) -> int:
+        """The number of the chain's end that stands; a chain begins with the end that is given."""
         connection = growth.transaction.connection
+        insert = insert_into(connection.dialect.name, ledger_heads)
+        # Even what changes nothing waits until the transaction in doubt is over.
+        touch = insert.on_conflict_do_update(
+            index_elements=[ledger_heads.c.writer], set_={"updated_at": insert.excluded.updated_at}
+        )
         seq: int = connection.execute(
-            _heading(connection.dialect.name, changes),
-            {
-                "writer": self._writer,
-                "seq": growth.seq,
-                "mac": head_mac(self._key, growth.mac, self._writer, growth.seq),
-                "updated_at": self._clock(),
-            },
+            touch.returning(ledger_heads.c.seq), self._head(growth)
         ).scalar_one()
         return seq
+
+    def _head(self, growth: _Growth) -> dict[str, Any]:
+        return {
+            "writer": self._writer,
+            "seq": growth.seq,
+            "mac": head_mac(self._key, growth.mac, self._writer, growth.seq),
+            "updated_at": self._clock(),
+        }
 
 
 @dataclass(slots=True)
@@ -259,11 +265,7 @@ _RESULT = Batch(
     lambda _, row: disclosure_results.insert().from_select(list(row.keys()), select(*row.values())),
 )
 
-
-@cache
-def _heading(dialect: str, changes: tuple[str, ...]) -> Any:
-    insert = insert_into(dialect, ledger_heads)
-    return insert.on_conflict_do_update(
-        index_elements=[ledger_heads.c.writer],
-        set_={name: insert.excluded[name] for name in changes},
-    ).returning(ledger_heads.c.seq)
+_HEAD = Batch(
+    {column.name: column.type for column in ledger_heads.c},
+    lambda dialect, row: upserting(dialect, ledger_heads, row, ("seq", "mac", "updated_at")),
+)

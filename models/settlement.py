@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from sqlalchemy import Boolean, Connection, bindparam, case, func, null, select, true, update
+from sqlalchemy import Boolean, Connection, bindparam, case, func, null, select, update
 
-from models.batches import Batch, Row, insert_into
+from models.batches import Batch, upserting
 from models.disclosures import DisclosureResult, SendResult, Verdict
 from models.errors import RetryError
 from models.group_commit import Transaction, WriteApart
@@ -260,19 +260,10 @@ def _job_row(settlement: Settlement, state: State) -> dict[str, Any]:
 
 
 _ATTEMPT_UPDATED = ("event", "code", "provider_code", "ended_at", "milliseconds")
-
-
-def _upsert_attempt(dialect: str, row: Row) -> Any:
-    statement = insert_into(dialect, attempts).from_select(
-        list(row.keys()), select(*row.values()).where(true())
-    )
-    return statement.on_conflict_do_update(
-        index_elements=[attempts.c.job_id, attempts.c.fence],
-        set_={name: statement.excluded[name] for name in _ATTEMPT_UPDATED},
-    )
-
-
-_ATTEMPT = Batch({column.name: column.type for column in attempts.c}, _upsert_attempt)
+_ATTEMPT = Batch(
+    {column.name: column.type for column in attempts.c},
+    lambda dialect, row: upserting(dialect, attempts, row, _ATTEMPT_UPDATED),
+)
 
 
 def _attempt_row(settlement: Settlement) -> dict[str, Any]:

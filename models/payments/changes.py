@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Boolean, Connection, case, null, select, update
 
-from models.batches import insert_into
+from models.batches import Batch, insert_into, inserting
 from models.errors import GiveUpError
 from models.identifiers import new_id
 from models.payments.mismatches import Mismatch, is_known, raise_mismatch
@@ -87,7 +87,7 @@ class PaymentChange:
             if not raise_mismatch(connection, mismatch, at=at) and self.found is None:
                 return False
         if self.notification is not None:
-            connection.execute(_NOTE, {"notification": self.notification, "outcome": self.outcome})
+            _NOTE.execute(connection, [{"digest": self.notification, "result": self.outcome}])
         return True
 
     def _is_in_time(self, connection: Connection, at: dt.datetime) -> bool:
@@ -98,16 +98,16 @@ class PaymentChange:
                 payments.c.order_no == self.order_no,
             )
             return connection.scalar(arrived) is None and not self._told_before(connection)
-        decided_on = {"payment": self.found.id, "decided_on": self.found.version}
-        moved = connection.execute(_MOVE, {**self._values(self.found, at), **decided_on}).rowcount
+        row = {"payment": self.found.id, "decided_on": self.found.version}
         # The payment's row is ours from here on, so nobody can raise the same mismatch meanwhile.
-        return bool(moved)
+        return bool(_MOVE.execute(connection, [row | self._values(self.found, at)]))
 
     def _told_before(self, connection: Connection) -> bool:
         return any(is_known(connection, mismatch) for mismatch in self.mismatches)
 
     def _values(self, found: PaymentView, at: dt.datetime) -> dict[str, Any]:
-        values: dict[str, Any] = {"version": found.version + 1, "updated_at": at}
+        values: dict[str, Any] = {name: getattr(found, name) for name in _MOVED}
+        values |= {"version": found.version + 1, "updated_at": at}
         if any(mismatch.told for mismatch in self.mismatches):
             values["flagged"] = True
         account = self.account or found.account
@@ -120,11 +120,9 @@ class PaymentChange:
             values["closed_at"] = at
         if self.stamp.provider_no is not None and found.provider_no is None:
             values["provider_no"] = self.stamp.provider_no
-        if self.ask_now:
-            values |= {"asked": 0, "ask_at": at}
-        elif not account.has_questions or self.rests:
-            values["ask_at"] = None
-        return values
+        # The calendar moves without a new version, so what it says now may be newer than `found`.
+        over = not self.ask_now and (self.rests or not account.has_questions)
+        return values | {"ask_now": self.ask_now, "over": over}
 
     def _write_refunds(
         self, connection: Connection, found: PaymentView, account: Account, at: dt.datetime
@@ -173,14 +171,45 @@ class PaymentChange:
             for transition in found.account.transitions_to(account)
         ]
         if rows:
-            connection.execute(_TELL, rows)
+            _TELL.execute(connection, rows)
 
 
-# Built once: the write lock is held while they run.
-_MOVE = update(payments).where(
-    payments.c.id == bindparam("payment"), payments.c.version == bindparam("decided_on")
+_MOVED = (
+    *("state", "refunded", "flagged", "paid_at", "closed_at", "provider_no"),
+    *("version", "updated_at"),
 )
-_NOTE = update(payment_notifications).where(
-    payment_notifications.c.digest == bindparam("notification")
+_MOVE = Batch(
+    {
+        "payment": payments.c.id.type,
+        "decided_on": payments.c.version.type,
+        "ask_now": Boolean(),
+        "over": Boolean(),
+        **{name: payments.c[name].type for name in _MOVED},
+    },
+    lambda _, row: (
+        update(payments)
+        .where(payments.c.id == row["payment"], payments.c.version == row["decided_on"])
+        .values(
+            asked=case((row["ask_now"], 0), else_=payments.c.asked),
+            ask_at=case(
+                (row["ask_now"], row["updated_at"]), (row["over"], null()), else_=payments.c.ask_at
+            ),
+            **{name: row[name] for name in _MOVED},
+        )
+    ),
 )
-_TELL = payment_transitions.insert()
+_NOTE = Batch(
+    {
+        "digest": payment_notifications.c.digest.type,
+        "result": payment_notifications.c.outcome.type,
+    },
+    lambda _, row: (
+        update(payment_notifications)
+        .where(payment_notifications.c.digest == row["digest"])
+        .values(outcome=row["result"])
+    ),
+)
+_TELL = Batch(
+    {column.name: column.type for column in payment_transitions.c},
+    lambda dialect, row: inserting(dialect, payment_transitions, row),
+)
