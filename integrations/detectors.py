@@ -16,7 +16,9 @@ from stdnum.cn import ric
 
 __all__ = ["detect"]
 
-_ENOUGH_DIGITS = re.compile(r"[0-9][0-9 -]{9,}[0-9Xx]")
+_FEWEST = b"0" * 11
+"""A mobile number, once everything that may stand in a number is a 0."""
+_AS_ZEROS = bytes(b"0"[0] if chr(byte) in "0123456789Xx -" else b"~"[0] for byte in range(256))
 _HEX_WORD = re.compile(r"(?<![0-9A-Za-z])[0-9]*[A-Fa-f][0-9A-Fa-f]*(?![0-9A-Za-z])")
 _CANDIDATE = re.compile(
     r"(?<![0-9])(?:"
@@ -38,13 +40,18 @@ def detect(text: str, *, cards: bool = True) -> str | None:
     Returns:
         ``mobile number``, ``identity number`` or ``bank card``; the first one found.
     """
-    if _ENOUGH_DIGITS.search(text) is None:
+    # Most texts are dismissed by one look, for a tenth of what the expressions take.
+    if not _has_enough_digits(text) or not _has_enough_digits(text := _HEX_WORD.sub("~", text)):
         return None
-    for match in _CANDIDATE.finditer(_HEX_WORD.sub("~", text)):
+    for match in _CANDIDATE.finditer(text):
         kind = _kind(match)
         if kind and (cards or kind != "bank card"):
             return kind
     return None
+
+
+def _has_enough_digits(text: str) -> bool:
+    return _FEWEST in text.encode("utf-8", "replace").translate(_AS_ZEROS)
 
 
 def _kind(match: re.Match[str]) -> str | None:

@@ -27,6 +27,7 @@ from integrations.detectors import detect
         ("4111-1111-1111-1111", "bank card"),
         ("订单 1 电话 16400001234", "mobile number"),
         ("phone16400001234", "mobile number"),
+        ("\ud83d16400001234", "mobile number"),
         ("user_16400001234", "mobile number"),
         ("0123456789abcdef 16400001234", "mobile number"),
         ("990101185001010011", "identity number"),
