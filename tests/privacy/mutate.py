@@ -205,7 +205,9 @@ def _operators(node: ast.AST) -> Iterator[_Change]:
         other = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
         yield f"and/or: {ast.unparse(node)}", "op", None, other
         for index, value in enumerate(node.values):
-            yield f"without {ast.unparse(value)}", "values", index, None
+            # Python compiles no operator with one side: "b and b" is what is left of "a and b".
+            left = node.values[1 - index] if len(node.values) == 2 else None
+            yield f"without {ast.unparse(value)}", "values", index, left
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         # Twice not is the same truth, turned.
         double = ast.UnaryOp(op=ast.Not(), operand=node.operand)
@@ -506,6 +508,8 @@ def _weaken(module: str, chosen: argparse.Namespace) -> int:
         return _MANY
     _import_ahead(names, module)
     made = [*mutants(module)]
+    for each in made:
+        compile(each.tree, each.what, "exec")  # or it would count as killed
     if chosen.limit is not None and len(made) > chosen.limit:
         made = random.Random(1).sample(made, chosen.limit)
     nothing = Mutant(module, 0, "nothing", ast.parse(_path(module).read_text("utf-8")))

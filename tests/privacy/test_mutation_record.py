@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.privacy.mutate import TESTS
+from tests.privacy.mutate import TESTS, mutants
 from workers.proofs import mutation
 from workers.proofs.mutation import ModuleRun, Survivor, digest_of, last_run, record
 
@@ -72,6 +72,13 @@ def test_what_was_never_run_is_named(kept: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_all_that_decides_what_leaves_can_be_weakened() -> None:
     assert {*mutation.MODULES} == TESTS.keys()
+
+
+@pytest.mark.parametrize("module", ["integrations.consents", "integrations.leaves"])
+def test_every_change_can_be_run(module: str) -> None:
+    # What Python cannot even compile fails every test, and would count as noticed.
+    for mutant in mutants(module):
+        compile(mutant.tree, mutant.what, "exec")
 
 
 def test_without_a_run_nothing_is_claimed() -> None:
