@@ -163,7 +163,7 @@ def _field(operation: Operation, name: str, place: Place) -> Iterator[_Finding]:
     field = operation.fields[name]
     if field.const is not None and (kind := detect(str(field.const))):
         yield ("const",), f"looks like a person's {kind}"
-    if place is Place.PATH and (field.held is None or not field.impersonal):
+    if place is Place.PATH and not field.impersonal:
         yield ("place",), "only what is about no person may stand in a path"
     if place is Place.PATH and not field.required:
         yield ("required",), "a path has no optional segments"
