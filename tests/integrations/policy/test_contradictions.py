@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from integrations.policy import PACKAGED, PolicyError, load_policy
+from integrations.policy import PACKAGED, PolicyError, Problem, load_policy
 
 TEXT = PACKAGED.read_text("utf-8")
 NEVER = (
@@ -20,12 +20,16 @@ SENSITIVE_AND_DENIED = ("user.biometric", "user.childrens", "user.location")
 LOGIN = "/v3/pay/transactions/out-trade-no/{out_trade_no}"
 
 
-def _problems(folder: Path, text: str) -> list[tuple[int, str]]:
+def _refused(folder: Path, text: str) -> tuple[Problem, ...]:
     path = folder / "shop.toml"
     path.write_text(text, "utf-8")
     with pytest.raises(PolicyError) as refused:
         load_policy(path)
-    return [(problem.line, problem.reason) for problem in refused.value.problems]
+    return refused.value.problems
+
+
+def _problems(folder: Path, text: str) -> list[tuple[int, str]]:
+    return [(problem.line, problem.reason) for problem in _refused(folder, text)]
 
 
 def _expect(folder: Path, old: str, new: str, at: str, reason: str) -> None:
@@ -206,6 +210,184 @@ def test_a_contradiction_is_named_with_its_line(
     if reason == "OutId is never kept":
         reason = "Content[].OutId is never kept"
     _expect(tmp_path, old, new, at, reason)
+
+
+SMS, QUERY = "operations > aliyun.sms.send", "operations > wechat_pay.order.query"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keys"),
+    [
+        ("clauses = [\n", 'clauses = [\n  { id = "一(1)1", gist = "x" },\n', ["clauses > 2 > id"]),
+        (
+            '"user.name" = { title = "真实姓名", clauses = ["一(1)2"',
+            '"user.name" = { title = "真实姓名", clauses = ["一(9)2"',
+            ["categories > user.name > clauses"],
+        ),
+        (
+            'clauses = ["一(2)3", "三(4)9"]',
+            'clauses = ["一(9)3"]',
+            ["purposes > payment > clauses"],
+        ),
+        (
+            'named_as = "我们"\nclauses = ["四(3)3"]',
+            'named_as = "我们"\nclauses = ["四(9)3"]',
+            ["recipients > own_backend > clauses"],
+        ),
+        (
+            'clauses = ["一(1)1", "四(3)5"]',
+            'clauses = ["四(9)5"]',
+            ["gaps > sms_gateway_unnamed > clauses"],
+        ),
+        (
+            'reason = "风险信号只在内部使用", clauses = ["一(3)"]',
+            'reason = "x", clauses = ["一(9)"]',
+            ["denied > purposes > profiling > clauses"],
+        ),
+        (
+            'hosts = ["openapi.alipay.com"',
+            'hosts = ["api.jpush.cn", "openapi.alipay.com"',
+            ["recipients > jiguang_push > hosts", "recipients > alipay > hosts"],
+        ),
+        (
+            'hosts = []\nregion = "CN-mainland"\nrole = "authority"',
+            'hosts = ["a.example.cn"]\nregion = "CN-mainland"\nrole = "authority"',
+            ["recipients > authorities > hosts"],
+        ),
+        (
+            'company = "钟久久(山东)珠宝有限公司"\nproduct',
+            'company = "别的公司"\nproduct',
+            ["recipients > own_backend > role"],
+        ),
+        ("[recipients.china_mobile_auth]", "[recipients.maps]", ["recipients > maps"]),
+        ("[purposes.stability]", "[purposes.marketing]", ["purposes > marketing"]),
+        (
+            '"user.name" = {',
+            '"user.contact.address" = { title = "x" }\n"user.name" = {',
+            ["categories > user.contact.address"],
+        ),
+        (
+            '"user.name" = {',
+            '"user.financial" = { title = "x" }\n"user.name" = {',
+            ["categories > user.financial"],
+        ),
+        (
+            'basis = { kind = "contract"',
+            'basis = { kind = "legal_duty"',
+            ["purposes > verify_phone > basis"],
+        ),
+        # Of an operation.
+        ('recipient = "aliyun_sms"', 'recipient = "logistics"', [f"{SMS} > recipient"]),
+        (
+            'host = "dysmsapi.aliyuncs.com"\nmethod = "POST"\npath = "/"\n',
+            'method = "POST"\n',
+            [f"{SMS} > host"],
+        ),
+        ('host = "dysmsapi', 'host = "xysmsapi', [f"{SMS} > host"]),
+        ('purpose = "verify_phone"', 'purpose = "marketing"', [f"{SMS} > purpose"]),
+        (
+            'category = "user.contact.phone_number"',
+            'category = "user.government_id.national_identification_number"',
+            [f"{SMS} > purpose"],
+        ),
+        (
+            ', pia_ref = "PIA-002"',
+            "",
+            [
+                "operations > aliyun.login.phone > purpose",
+                "operations > jiguang.login.phone > purpose",
+            ],
+        ),
+        # Of its fields.
+        (LOGIN, f"{LOGIN[:-14]}{{order}}", [f"{QUERY} > path"]),
+        ("OutId = { title", 'OutId = { place = "json", title', [f"{SMS} > fields"]),
+        ('method = "POST"', 'method = "GET"', [f"{SMS} > method"]),
+        (
+            'category = "user.contact.phone_number"',
+            'category = "user.contact.fax_number"',
+            [f"{SMS} > fields > PhoneNumbers > category"],
+        ),
+        (
+            'const = "50"',
+            'const = "16400001234"',
+            ["operations > aliyun.sms.query > fields > PageSize > const"],
+        ),
+        (
+            'const = "50"',
+            "const = 50",
+            ["operations > aliyun.sms.query > fields > PageSize > const"],
+        ),
+        (
+            f'{ORDER}, transform = "raw"',
+            'out_trade_no = { title = "x", configured = "order_no"',
+            [f"{QUERY} > fields > out_trade_no > place"],
+        ),
+        (
+            'max = 32, place = "path" }',
+            'max = 32, place = "path", required = false }',
+            [f"{QUERY} > fields > out_trade_no > required"],
+        ),
+        (
+            'category = "user.contact.phone_number", transform = "raw"',
+            'category = "user.contact.phone_number", transform = "number"',
+            [f"{SMS} > fields > PhoneNumbers > transform"],
+        ),
+        (
+            'OutId = { title = "任务编号(随机)", configured = "out_id", pattern = ',
+            'x-acs-date = { title = "x", signed = ',
+            [f"{SMS} > fields > x-acs-date"],
+        ),
+        (
+            'place = "form"\nnote',
+            'place = "xml"\nnote',
+            [f"{SMS} > fields > TemplateParam.code"],
+        ),
+        (
+            'OutId = { title = "任务编号(随机)"',
+            'TemplateParam = { title = "x", const = "{}" }\nOutId = { title = "任务编号(随机)"',
+            [f"{SMS} > fields > TemplateParam.code"],
+        ),
+        # Of its headers.
+        ("accept = {", "cookie = {", [f"{SMS} > headers > cookie"]),
+        ("accept = {", "host = {", [f"{SMS} > headers > host"]),
+        ("accept = {", "Accept = {", [f"{SMS} > headers > Accept"]),
+        (
+            'accept = { title = "回复格式", const = "application/json" }',
+            "user-agent = { title = \"x\", signed = '.*', max = 9 }",
+            [f"{SMS} > headers > user-agent"],
+        ),
+        ('const = "application/json"', 'const = "应用"', [f"{SMS} > headers > accept"]),
+        ('const = "application/json"', 'const = "a\\r\\nb"', [f"{SMS} > headers > accept"]),
+        # Of what is kept of its reply.
+        ('reply.code = "Code"', 'reply.code = "Status"', [f"{SMS} > reply > code"]),
+        ('reply.error = "code"', 'reply.error = "why"', [f"{QUERY} > reply > error"]),
+        ('"Code", "RequestId"]', '"Code", "RequestId", "PhoneNum"]', [f"{SMS} > reply > keep"]),
+        ("excerpts = { Message", "excerpts = { Code", [f"{SMS} > reply > excerpts"]),
+        (
+            'reply.personal = { "GetMobileResultDTO.Mobile"',
+            'reply.personal = { "Code"',
+            ["operations > aliyun.login.phone > reply > personal"],
+        ),
+    ],
+)
+def test_a_contradiction_is_named_by_its_key_and_nothing_else_is(
+    tmp_path: Path, old: str, new: str, keys: list[str]
+) -> None:
+    text = TEXT.replace(old, new, 1)
+    assert text != TEXT, old
+
+    assert [problem.key for problem in _refused(tmp_path, text)] == keys
+
+
+def test_only_who_tells_a_phone_number_needs_its_category(tmp_path: Path) -> None:
+    text = TEXT.replace('"user.contact.phone_number" = {', '"user.contact.fax_number" = {', 1)
+
+    found = _refused(tmp_path, text)
+    unlisted = "user.contact.phone_number is not listed"
+    assert [problem.key for problem in found if problem.reason == unlisted] == [
+        "operations > aliyun.login.phone > reply > personal",
+        "operations > jiguang.login.phone > reply > personal",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_another_shop_brings_its_own_file(tmp_path: Path) -> None:
 
 PHONE_FIELD = 'PhoneNumbers = { title = "接收短信的手机号码", from = "phone"'
 SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
+ACCEPT = 'accept = { title = "回复格式", const = "application/json"'
 
 
 @pytest.mark.parametrize(
@@ -56,12 +57,15 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
             "1(\\d{10}',",
             "not a regular expression",
         ),
+        ("pattern = '1\\d{10}'", 'pattern = ""', 'pattern = ""', "must be a regular expression"),
+        ("pattern = '1\\d{10}'", "pattern = 1", "pattern = 1,", "must be a regular expression"),
         ("max = 11", "max = 0", "max = 0", "greater than or equal"),
         ("sensitive = true", 'sensitive = "yes"', 'sensitive = "yes"', "boolean"),
         # Not bounded, or from two sources.
         (", max = 11", "", PHONE_FIELD, "must bound"),
         ("pattern = '1\\d{10}', ", "", PHONE_FIELD, "must bound"),
         (', transform = "raw"', "", PHONE_FIELD, "category and transform"),
+        (', category = "user.contact.phone_number"', "", PHONE_FIELD, "category and transform"),
         ('transform = "raw"', 'transform = "md5"', 'transform = "md5"', "Input should be"),
         ('from = "phone"', 'from = "phone", const = "1"', 'const = "1"', "exactly one"),
         (
@@ -70,7 +74,52 @@ SIGN_FIELD = 'SignName = { title = "短信签名", configured = "sign_name"'
             SIGN_FIELD,
             "only what the job holds",
         ),
+        (
+            'configured = "sign_name"',
+            'configured = "sign_name", transform = "raw"',
+            SIGN_FIELD,
+            "only what the job holds",
+        ),
+        ('configured = "sign_name", ', "", 'SignName = { title = "短信签名"', "exactly one"),
+        (
+            'configured = "sign_name"',
+            "configured = \"sign_name\", signed = 'x'",
+            SIGN_FIELD,
+            "exactly one",
+        ),
+        ('from = "phone"', 'from = "phone", configured = "phone"', PHONE_FIELD, "exactly one"),
+        ('configured = "sign_name"', "signed = 'x'", "signed = 'x'", "is bounded by signed"),
+        (
+            "configured = \"sign_name\", pattern = '[\\u4e00-\\u9fffA-Za-z0-9]{2,12}', max = 12",
+            "signed = 'x'",
+            "signed = 'x'",
+            "must bound",
+        ),
         ('const = "50"', 'const = "50", max = 2', 'const = "50"', "bounded by itself"),
+        ('const = "50"', "const = \"50\", pattern = '50'", 'const = "50"', "bounded by itself"),
+        ('const = "50"', 'const = "50", required = false', 'const = "50"', "bounded by itself"),
+        (
+            ACCEPT,
+            f"{ACCEPT}, signed = 'x', max = 1",
+            f"{ACCEPT}, signed",
+            "exactly one of const and signed",
+        ),
+        (ACCEPT, 'accept = { title = "回复格式"', "accept = {", "exactly one of const and signed"),
+        (ACCEPT, f"{ACCEPT}, max = 99", f"{ACCEPT}, max", "only that"),
+        (
+            "signed = '[0-9a-f]{32}', max = 32",
+            "signed = '[0-9a-f]{32}'",
+            "x-acs-signature-nonce",
+            "max must bound what the signer makes",
+        ),
+        # Half an address.
+        (
+            '\nhost = "dysmsapi.aliyuncs.com"',
+            "",
+            '[operations."aliyun.sms.send"]',
+            "host and path belong together",
+        ),
+        ('path = "/"\n', "", '[operations."aliyun.sms.send"]', "host and path belong together"),
         (
             'consent = "consent", pia_ref = "PIA-002"',
             'consent = "none", pia_ref = "PIA-002"',
