@@ -6,7 +6,6 @@ import datetime as dt
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -53,6 +52,7 @@ from workers.maintenance import (
 from workers.maintenance.payments import Bills, PaymentAsker
 from workers.messages import ACTOR
 from workers.outlet import open_outlet
+from workers.promptness import spare_what_stays, take_short_turns
 from workers.replays import Replays
 from workers.settings import Settings
 from workers.webhooks import Announcer
@@ -73,8 +73,6 @@ _CONSUMER_SECONDS = 2.0
 _FAREWELL_SECONDS = 1.0
 _PATIENCE_SECONDS = 0.005
 """Where nobody waits for a code, writes wait for company and leave the database to who does."""
-_SWITCH_SECONDS = 0.0005
-"""A job passes through half a dozen threads, each of which may find another one computing."""
 
 
 class WorkerProcess:
@@ -294,7 +292,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
     Returns:
         The process's exit code.
     """
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    take_short_turns()
     os.nice(_YIELDS_TO_THE_DOOR if _SOMEBODY_WAITS in queues else _YIELDS_TO_ALL)
     lock_network(settings)
     process = WorkerProcess(settings, queues)
@@ -317,6 +315,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
             stopping.wait(1.0)
     else:
         return 0
+    spare_what_stays()
     stopping.wait()
     process.stop(grace=settings.grace_seconds)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import sys
 from typing import Annotated
 
 import typer
@@ -16,10 +15,6 @@ from workers.logs import configure_logs
 from workers.settings import Settings, load_settings
 
 __all__ = ["gateway", "sandbox", "worker"]
-
-_SWITCH_SECONDS = 0.0005
-"""A request passes through the loop, a thread that verifies and the writer, and none of them should
-wait for another one that computes."""
 
 
 def _prepared() -> Settings:
@@ -46,8 +41,9 @@ def gateway() -> None:
     from workers.merchants import open_merchants
     from workers.outlet import open_own_hosts
     from workers.payments import PaymentService
+    from workers.promptness import spare_what_stays, take_short_turns
 
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    take_short_turns()
     settings = _prepared()
     lock_network(settings)
     entrance = open_entrance(settings)
@@ -76,7 +72,9 @@ def gateway() -> None:
             else None,
             version=importlib.metadata.version("zhongjiujiu-workers"),
         )
-        gateway_server(app, host=settings.gateway_host, port=settings.gateway_port).run()
+        server = gateway_server(app, host=settings.gateway_host, port=settings.gateway_port)
+        spare_what_stays()
+        server.run()
     finally:
         entrance.close()
 
