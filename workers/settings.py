@@ -215,6 +215,16 @@ class Settings(BaseSettings):
             raise ValueError("ZJJ_SANDBOX_URL must not be set when ZJJ_ENV=production")
         return self
 
+    @model_validator(mode="after")
+    def _sandbox_or_providers(self) -> Self:
+        # Whoever sets both expects no text to reach a real phone, or expects one: no guess is safe.
+        if self.sandbox_url is not None and self.aliyun_access_key_id is not None:
+            raise ValueError(
+                "ZJJ_SANDBOX_URL must not be set beside ZJJ_ALIYUN_ACCESS_KEY_ID: unset the one "
+                "that is not meant"
+            )
+        return self
+
     @cached_property
     def database(self) -> str:
         """The database's URL."""
