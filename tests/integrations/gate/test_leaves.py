@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from integrations.flat_xml import Entangled, flat_xml
 from integrations.leaves import Leaf, Path, Unreadable, read, write
 from integrations.policy import Place
 
@@ -64,6 +65,24 @@ def test_an_object_that_could_be_read_as_a_list_is_not_read(name: str) -> None:
 @given(flat=st.dictionaries(NAMES, XML_TEXT))
 def test_xml_is_read_as_it_was_written(flat: dict[str, Leaf]) -> None:
     assert read(Place.XML, write(Place.XML, _leaves(flat).items())) == _leaves(flat)
+
+
+@pytest.mark.parametrize(
+    "data", [b"<xml> <a>1</a>\r\n\t</xml>", b"<xml><a><![CDATA[1]]></a></xml>"]
+)
+def test_only_what_others_write_may_have_space_between_elements_and_cdata(data: bytes) -> None:
+    assert flat_xml(data, foreign=True) == {"a": "1"}
+    with pytest.raises(Entangled):
+        flat_xml(data)
+
+
+@pytest.mark.parametrize("data", [b"<xml>x<a>1</a></xml>", b"<xml><a>\xff</a></xml>", b"\xff"])
+@pytest.mark.parametrize("foreign", [True, False])
+def test_text_between_elements_and_bytes_that_are_no_text_are_refused(
+    data: bytes, foreign: bool
+) -> None:
+    with pytest.raises(Entangled):
+        flat_xml(data, foreign=foreign)
 
 
 @given(flat=st.dictionaries(NAMES, TEXT.filter(lambda text: "\r\n--zjj-" not in text)))
