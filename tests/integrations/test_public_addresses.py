@@ -6,12 +6,10 @@ import httpx
 import pytest
 
 from integrations._wire import PublicOnly, Timeouts, Unsent, Wire
-from integrations.admission import Held, admit
-from integrations.destinations import Destination
-from integrations.gate import _assemble, _build
-from integrations.policy import load_policy
+from integrations.policy import Policy
 from integrations.public_addresses import is_public, look_up, public_addresses
 from models.errors import DeniedError
+from tests.integrations.gate.parts import admitted_callback
 from tests.integrations.recording_server import RecordingServer
 
 PUBLIC = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"]
@@ -99,14 +97,17 @@ def test_the_machines_own_resolver_is_asked() -> None:
 class _Inner(httpx.BaseTransport):
     """Notes where it would connect; the first ``refuse`` connections fail."""
 
-    def __init__(self, refuse: int = 0) -> None:
+    def __init__(
+        self, refuse: int = 0, failure: type[httpx.TransportError] = httpx.ConnectError
+    ) -> None:
         self.seen: list[tuple[str, str]] = []
         self._refuse = refuse
+        self._failure = failure
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.seen.append((request.url.host, request.headers["host"]))
         if len(self.seen) <= self._refuse:
-            raise httpx.ConnectError("nobody there")
+            raise self._failure("nobody there")
         return httpx.Response(204)
 
 
@@ -121,10 +122,20 @@ def test_the_address_that_was_judged_is_the_one_that_is_connected_to() -> None:
     assert inner.seen == [(PUBLIC[0], "shop.example.com")]
 
 
-def test_the_next_address_is_tried_where_the_first_does_not_answer() -> None:
-    inner = _Inner(refuse=1)
+@pytest.mark.parametrize("failure", [httpx.ConnectError, httpx.ConnectTimeout])
+def test_the_next_address_is_tried_where_the_first_does_not_answer(
+    failure: type[httpx.TransportError],
+) -> None:
+    inner = _Inner(1, failure)
     PublicOnly(inner, {"shop.example.com"}, lambda *_: PUBLIC).handle_request(_request())
     assert [address.strip("[]") for address, _ in inner.seen] == PUBLIC
+
+
+def test_once_bytes_may_have_left_no_other_address_is_tried() -> None:
+    inner = _Inner(1, httpx.ReadTimeout)
+    with pytest.raises(httpx.ReadTimeout):
+        PublicOnly(inner, {"shop.example.com"}, lambda *_: PUBLIC).handle_request(_request())
+    assert [address for address, _ in inner.seen] == PUBLIC[:1]
 
 
 def test_a_name_that_turns_inward_between_two_requests_is_refused() -> None:
@@ -155,9 +166,9 @@ def test_other_hosts_are_nothing_of_its_business() -> None:
 
 
 @pytest.mark.parametrize(("address", "failure"), [("127.0.0.1", DeniedError), ("nowhere", Unsent)])
-def test_over_a_real_socket_nothing_arrives(address: str, failure: type[Exception]) -> None:
-    operation = load_policy().operations["backend.webhook"]
-
+def test_over_a_real_socket_nothing_arrives(
+    policy: Policy, address: str, failure: type[Exception]
+) -> None:
     def resolve(_name: str, _port: int) -> list[str]:
         if address == "nowhere":
             raise OSError
@@ -165,20 +176,6 @@ def test_over_a_real_socket_nothing_arrives(address: str, failure: type[Exceptio
 
     with RecordingServer() as server:
         host = f"backend.example.com:{server.port}"
-        at = operation.at(Destination(host, "/hook"))
-        held = {"type": "webhook.test", "occurred_at": "2026-11-24T00:00:00Z"}
-        signed = {
-            "webhook-id": "0" * 32,
-            "webhook-timestamp": "1795478400",
-            "webhook-key-id": "0" * 8,
-            "webhook-signature": f"v1,{'A' * 43}=",
-        }
-
-        unsigned = _build(at, held)
-        values = [
-            Held({"type": "event"}.get(name, name), text, None) for name, text in held.items()
-        ]
-        admitted = admit(at, _assemble(unsigned, signed), values, held)
         wire = Wire(
             dial={},
             timeouts=Timeouts(connect=0.3, reconnect=0.1, answer=0.3),
@@ -186,6 +183,6 @@ def test_over_a_real_socket_nothing_arrives(address: str, failure: type[Exceptio
             resolve=resolve,
         )
         with pytest.raises(failure):
-            wire.send(admitted)
+            wire.send(admitted_callback(policy, host))
         wire.close()
         assert server.connections == 0

@@ -66,7 +66,13 @@ TESTS: dict[str, tuple[str, ...]] = {
     "integrations.detectors": (f"{GATE}/test_detectors.py", f"{GATE}/test_admission.py"),
     "integrations.leaves": (f"{GATE}/test_leaves.py", f"{GATE}/test_admission.py"),
     "integrations.flat_xml": (f"{GATE}/test_leaves.py", f"{GATE}/test_reply.py"),
-    "integrations._wire": (f"{GATE}/test_wire.py", f"{GATE}/test_gate.py"),
+    "integrations._wire": (
+        "tests/integrations/test_public_addresses.py",
+        f"{GATE}/test_connections.py",
+        f"{GATE}/test_own_hosts.py",
+        f"{GATE}/test_gate.py",
+        f"{GATE}/test_wire.py",
+    ),
     # Processes of their own import the module as it is.
     "integrations.egress_guard": (
         f"{GATE}/test_egress_guard.py",

@@ -6,7 +6,9 @@ import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
-from integrations.gate import Gate, Timeouts, UnsignedRequest
+from integrations.admission import Admitted, Held, admit
+from integrations.destinations import Destination
+from integrations.gate import Gate, Timeouts, UnsignedRequest, _assemble, _build
 from integrations.policy import PACKAGED, Policy, load_policy
 from models.attempts import Attempt
 from models.disclosures import Disclosure
@@ -57,6 +59,13 @@ headers = {}
 "options.lifetime" = { title = "数字", const = 1 }
 platform = { title = "文字", const = "android" }
 """
+
+SIGNED_CALLBACK = {
+    "webhook-id": "0" * 32,
+    "webhook-timestamp": "1795478400",
+    "webhook-key-id": "0" * 8,
+    "webhook-signature": f"v1,{'A' * 43}=",
+}
 
 
 class MemoryLedger:
@@ -120,3 +129,11 @@ def make_gate(policy: Policy, ledger: MemoryLedger, url: str, **changes: object)
         "timeouts": Timeouts(connect=0.5, reconnect=0.3, answer=0.5),
     }
     return Gate(policy, ledger, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def admitted_callback(policy: Policy, host: str) -> Admitted:
+    """A callback to a host of our own, admitted."""
+    operation = policy.operation("backend.webhook").at(Destination(host, "/hook"))
+    texts = {"type": "webhook.test", "occurred_at": "2026-11-24T00:00:00Z"}
+    held = [Held({"type": "event"}.get(name, name), text, None) for name, text in texts.items()]
+    return admit(operation, _assemble(_build(operation, texts), SIGNED_CALLBACK), held, texts)

@@ -10,18 +10,19 @@ from integrations.destinations import Destination, OwnHosts
 from integrations.policy import PACKAGED, Policy, PolicyError, load_policy
 from models.errors import DeniedError
 from models.pii import Phone
-from tests.integrations.gate.parts import CONFIGURED, PHONE, MemoryLedger, make_attempt, make_gate
+from tests.integrations.gate.parts import (
+    CONFIGURED,
+    PHONE,
+    SIGNED_CALLBACK,
+    MemoryLedger,
+    make_attempt,
+    make_gate,
+)
 from tests.integrations.gate.parts import sign as sign_for_aliyun
 from tests.integrations.recording_server import RecordingServer, answer
 
 HELD = {"event": "webhook.test", "occurred_at": "2026-11-24T00:00:00Z"}
 HOST = "backend.example.com"
-SIGNED = {
-    "webhook-id": "0" * 32,
-    "webhook-timestamp": "1795478400",
-    "webhook-key-id": "0" * 8,
-    "webhook-signature": f"v1,{'A' * 43}=",
-}
 
 
 def _send(
@@ -37,7 +38,7 @@ def _send(
         attempt = make_attempt(policy, held=HELD | (held or {}))
         request = operation.minimize(attempt.held, {}, destination)
         try:
-            gate.send(request, sign=lambda _: SIGNED, attempt=attempt)
+            gate.send(request, sign=lambda _: SIGNED_CALLBACK, attempt=attempt)
         except DeniedError as denied:
             return server, ledger, denied
         finally:

@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -240,6 +241,17 @@ def test_each_thread_has_its_own_connection_and_dead_threads_none(
 
     assert (server.connections, len(server.requests)) == (3, 3)
     assert len(gate._wire._transports) == 1
+
+
+def test_a_new_thread_leaves_the_others_their_connections(
+    gate: Gate, operation: Operation, policy: Policy, server: RecordingServer
+) -> None:
+    _send(gate, operation, make_attempt(policy))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_send, gate, operation, make_attempt(policy)).result()
+        _send(gate, operation, make_attempt(policy))
+
+    assert (server.connections, len(server.requests)) == (2, 3)
 
 
 def test_a_connection_that_the_server_dropped_meanwhile_is_not_used(
