@@ -41,14 +41,14 @@ from integrations.payments import Channel
 from integrations.sandbox.alipay import moment
 from integrations.sandbox.merchants import ALIPAY_APP, APPID, MCHID, SELLER, till_keys
 from integrations.sandbox.till import Buyer
-from integrations.sandbox.wechat_pay import sign_message
+from integrations.sandbox.wechat_pay_content import paid_v2, refunded, transaction
+from integrations.sandbox.wechat_pay_signing import sign_message
 from integrations.wechat_pay.v2 import Algorithm, signature
 from models.clock import BEIJING
 
 if TYPE_CHECKING:
     from integrations.sandbox.alipay import AlipayProvider
     from integrations.sandbox.till import Order, Refund
-    from integrations.sandbox.wechat_pay import WechatPayProvider
 
 __all__ = ["MIGRATION", "WAITS", "CallbackPlan", "Courier", "Message", "Messages"]
 
@@ -110,19 +110,16 @@ class Messages:
     """Writes callbacks about orders and refunds.
 
     Args:
-        wechat_pay: Whose orders they are.
         alipay: Whose orders they are.
         clock: Returns seconds since 1970.
     """
 
     def __init__(
         self,
-        wechat_pay: WechatPayProvider,
         alipay: AlipayProvider,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._wechat_pay = wechat_pay
         self._alipay = alipay
         self._clock = clock
 
@@ -131,11 +128,11 @@ class Messages:
         if channel == "alipay":
             return self._form(order.order_no, {})
         if channel == "wechat_pay_v2":
-            texts = self._wechat_pay.paid_v2(order)
+            texts = paid_v2(order)
             return self._xml(
                 order.order_no, {**_v2_head(), "result_code": "SUCCESS", **texts}, algorithm
             )
-        content = self._wechat_pay.transaction(order)
+        content = transaction(order)
         return self._json(
             order.order_no, "TRANSACTION.SUCCESS", {**content, "trade_state": "SUCCESS"}
         )
@@ -151,7 +148,7 @@ class Messages:
             return self._form(order.order_no, more, refund.refund_no)
         if channel == "wechat_pay_v2":
             return self._sealed_xml(order, refund)
-        content = self._wechat_pay.refunded(order, refund)
+        content = refunded(order, refund, refund.result)
         status = {"refunded": "SUCCESS", "closed": "CLOSED"}.get(refund.result, "ABNORMAL")
         for name in ("channel", "create_time", "status"):
             del content[name]

@@ -38,7 +38,7 @@ class Tills:
     ) -> None:
         self.wechat_pay = WechatPayProvider(clock=clock)
         self.alipay = AlipayProvider(clock=clock)
-        self.messages = Messages(self.wechat_pay, self.alipay, clock=clock)
+        self.messages = Messages(self.alipay, clock=clock)
         self.courier = Courier(plan)
         self.wechat_pay.refund_accepted = self._wechat_refund
         self.alipay.refund_accepted = self._alipay_refund

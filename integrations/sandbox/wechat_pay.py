@@ -21,18 +21,23 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from integrations.flat_xml import Entangled, flat_xml
-from integrations.money import yuan_of
 from integrations.sandbox.exchange import Answer, Call
 from integrations.sandbox.merchants import APPID, MCHID, TillKeys, till_keys
 from integrations.sandbox.till import OrderBook, RefundRefused
+from integrations.sandbox.wechat_pay_bill import bill_of, bill_token
+from integrations.sandbox.wechat_pay_content import (
+    V2_RESULTS,
+    paid_v2,
+    refunded,
+    refunded_v2,
+    told_at,
+    transaction,
+)
+from integrations.sandbox.wechat_pay_signing import merchant_of, sign_message
 from integrations.wechat_pay.v2 import Algorithm, is_signed, signature
-from models.clock import BEIJING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,11 +45,10 @@ if TYPE_CHECKING:
     from integrations.sandbox.exchange import Request
     from integrations.sandbox.till import Order, Refund, RefundResult
 
-__all__ = ["WechatPayProvider", "bill_token", "sign_message"]
+__all__ = ["WechatPayProvider"]
 
 _NUMBER = re.compile(r"[A-Za-z0-9_\-|*]{6,32}", re.ASCII)
 _REFUND_NUMBER = re.compile(r"[A-Za-z0-9_\-|*@]{1,64}", re.ASCII)
-_AUTHORIZATION = re.compile(r'WECHATPAY2-SHA256-RSA2048 ((?:[a-z_]+="[^"]*",?){5})', re.ASCII)
 _ROUTES = {
     ("GET", "/v3/pay/transactions/out-trade-no/"): "order.query",
     ("GET", "/v3/refund/domestic/refunds/"): "refund.query",
@@ -68,26 +72,6 @@ _STATUS = {
     "RATELIMIT_EXCEEDED": 429,
     "SYSTEM_ERROR": 500,
 }
-_RESULTS: dict[RefundResult, str] = {
-    "processing": "PROCESSING",
-    "refunded": "SUCCESS",
-    "closed": "CLOSED",
-    "failed": "ABNORMAL",
-}
-_V2_RESULTS: dict[RefundResult, str] = {
-    "processing": "PROCESSING",
-    "refunded": "SUCCESS",
-    "closed": "REFUNDCLOSE",
-    "failed": "CHANGE",
-}
-_BILL = (
-    "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态,"
-    "付款银行,货币种类,应结订单金额,代金券金额,微信退款单号,商户退款单号,退款金额,充值券退款金额,退款类型,"
-    "退款状态,商品名称,商户数据包,手续费,费率,订单金额,申请退款金额,费率备注"
-)
-_SUMS = (
-    "总交易单数,应结订单总金额,退款总金额,充值券退款总金额,手续费总金额,订单总金额,申请退款总金额"
-)
 
 
 class _Refusal(Exception):
@@ -196,23 +180,10 @@ class WechatPayProvider:
         request = call.request
         if not request.header("accept") or not request.header("user-agent"):
             raise _Refusal("PARAM_ERROR", "Accept and User-Agent are needed")
-        match = _AUTHORIZATION.fullmatch(request.header("authorization") or "")
-        given = dict(re.findall(r'([a-z_]+)="([^"]*)"', match[1])) if match else {}
-        target = f"{request.path}?{request.query}" if request.query else request.path
-        head = f"{request.method}\n{target}\n{given.get('timestamp')}\n{given.get('nonce_str')}\n"
-        try:
-            self.keys.merchant.public_key().verify(
-                base64.b64decode(given.get("signature", "")),
-                head.encode() + request.body + b"\n",
-                PKCS1v15(),
-                SHA256(),
-            )
-            fresh = abs(self._clock() - int(given["timestamp"])) <= 300
-        except (InvalidSignature, ValueError, KeyError):
-            raise _Refusal("SIGN_ERROR", "wrong signature") from None
-        if not fresh or given["serial_no"] != self.keys.merchant_serial:
-            raise _Refusal("SIGN_ERROR", "stale signature or unknown certificate")
-        if given["mchid"] != MCHID or call.parameters.get("mchid", MCHID) != MCHID:
+        merchant = merchant_of(request, self.keys, self._clock())
+        if merchant is None:
+            raise _Refusal("SIGN_ERROR", "wrong or stale signature, or unknown certificate")
+        if merchant != MCHID or call.parameters.get("mchid", MCHID) != MCHID:
             raise _Refusal("NO_AUTH", "another merchant")
 
     def _check_v2(self, call: Call) -> None:
@@ -226,34 +197,7 @@ class WechatPayProvider:
 
     def _order_query(self, call: Call, _result: RefundResult) -> dict[str, Any]:
         _only(call.parameters, "out_trade_no", "mchid")
-        return self.transaction(self._order(call, "ORDER_NOT_EXIST"))
-
-    def transaction(self, order: Order) -> dict[str, Any]:
-        """An order as WeChat Pay tells it, payer included."""
-        state = "CLOSED" if order.closed else "NOTPAY"
-        content: dict[str, Any] = {
-            "appid": APPID,
-            "mchid": MCHID,
-            "out_trade_no": order.order_no,
-            "attach": "",
-            "amount": {"total": order.total, "currency": "CNY"},
-        }
-        if order.paid_at is not None:
-            state = "REFUND" if order.refunds else "SUCCESS"
-            content |= {
-                "transaction_id": order.provider_no,
-                "trade_type": "JSAPI",
-                "bank_type": "OTHERS",
-                "success_time": _time(order.paid_at),
-                "payer": {"openid": order.buyer.openid},
-                "amount": {
-                    "total": order.total,
-                    "payer_total": order.total,
-                    "currency": "CNY",
-                    "payer_currency": "CNY",
-                },
-            }
-        return {**content, "trade_state": state, "trade_state_desc": "沙箱"}
+        return transaction(self._order(call, "ORDER_NOT_EXIST"))
 
     def _refund(self, call: Call, result: RefundResult) -> dict[str, Any]:
         given = call.parameters
@@ -283,35 +227,14 @@ class WechatPayProvider:
             raise _Refusal("INVALID_REQUEST", refused.why) from None
         if first:
             self.refund_accepted(order, refund)
-        return {**self.refunded(order, refund), "status": "PROCESSING"}
+        return refunded(order, refund, "processing")
 
     def _refund_query(self, call: Call, _result: RefundResult) -> dict[str, Any]:
         _only(call.parameters, "out_refund_no")
         found = self.book.find_refund(call.parameters.get("out_refund_no", ""))
         if found is None:
             raise _Refusal("RESOURCE_NOT_EXISTS", "退款单不存在")
-        return self.refunded(*found)
-
-    def refunded(self, order: Order, refund: Refund) -> dict[str, Any]:
-        """A refund as WeChat Pay tells it, account included."""
-        return {
-            "refund_id": refund.provider_no,
-            "out_refund_no": refund.refund_no,
-            "transaction_id": order.provider_no,
-            "out_trade_no": order.order_no,
-            "channel": "ORIGINAL",
-            "user_received_account": "沙箱零钱",
-            "create_time": _time(refund.at),
-            "success_time": _time(refund.at),
-            "status": _RESULTS[self.book.result(refund)],
-            "amount": {
-                "total": order.total,
-                "refund": refund.amount,
-                "payer_total": order.total,
-                "payer_refund": refund.amount,
-                "currency": "CNY",
-            },
-        }
+        return refunded(*found, self.book.result(found[1]))
 
     def _bill(self, call: Call, _result: RefundResult) -> dict[str, Any]:
         _need(call.parameters, "bill_date")
@@ -337,34 +260,13 @@ class WechatPayProvider:
         return gzip.compress(file) if "tartype" in call.parameters else file
 
     def _file(self, date: str) -> bytes:
-        """The bill, payers and goods included."""
         try:
-            traded = list(self.book.traded_on(dt.date.fromisoformat(date)))
+            file = bill_of(self.book, dt.date.fromisoformat(date), V2_RESULTS)
         except ValueError:
             raise _Refusal("PARAM_ERROR", "bill_date") from None
-        if not traded:
+        if file is None:
             raise _Refusal("NO_STATEMENT_EXIST", "账单文件不存在")
-        rows = [self._row(order, refund) for order, refund in traded]
-        sums = [str(len(rows)), *("0.00",) * 6]
-        lines = [_BILL, *("`" + ",`".join(row) for row in rows), _SUMS, "`" + ",`".join(sums)]
-        return "\ufeff".encode() + "\r\n".join(lines).encode() + b"\r\n"
-
-    def _row(self, order: Order, refund: Refund | None) -> list[str]:
-        at = order.paid_at if refund is None else refund.at
-        moment = dt.datetime.fromtimestamp(at or 0, BEIJING).strftime("%Y-%m-%d %H:%M:%S")
-        total = yuan_of(str(order.total))
-        back = "0.00" if refund is None else yuan_of(str(refund.amount))
-        kind = "SUCCESS" if refund is None else "REFUND"
-        status = "" if refund is None else _V2_RESULTS[self.book.result(refund)]
-        names = ("0", "0") if refund is None else (refund.provider_no, refund.refund_no)
-        # WeChat Pay shows an order's total in the line of its payment only.
-        shown = total if refund is None else "0.00"
-        return [
-            *(moment, APPID, MCHID, "0", "", order.provider_no, order.order_no),
-            *("o-sandbox-payer", "JSAPI", kind, "OTHERS", "CNY", shown, "0.00", *names),
-            *(back, "0.00", "" if refund is None else "ORIGINAL", status, "沙箱,手镯", ""),
-            *("0.00000", "0.60%", shown, back, ""),
-        ]
+        return file
 
     def _certificates(self, _call: Call, _result: RefundResult) -> dict[str, Any]:
         nonce = secrets.token_hex(6)
@@ -375,8 +277,8 @@ class WechatPayProvider:
             "data": [
                 {
                     "serial_no": self.keys.platform_serial,
-                    "effective_time": _time(self._clock() - 86400),
-                    "expire_time": _time(self._clock() + 86400 * 365),
+                    "effective_time": told_at(self._clock() - 86400),
+                    "expire_time": told_at(self._clock() + 86400 * 365),
                     "encrypt_certificate": {
                         "algorithm": "AEAD_AES_256_GCM",
                         "nonce": nonce,
@@ -390,44 +292,18 @@ class WechatPayProvider:
     def _v2_order_query(self, call: Call, _result: RefundResult) -> dict[str, str]:
         _only(call.parameters, "appid", "mch_id", "nonce_str", "sign", "sign_type", "out_trade_no")
         order = self._order(call, "ORDERNOTEXIST")
-        told = self.transaction(order)
+        told = transaction(order)
         texts = {"out_trade_no": order.order_no, "trade_state": str(told["trade_state"])}
         if order.paid_at is not None:
-            texts |= self.paid_v2(order)
+            texts |= paid_v2(order)
         return texts
-
-    def paid_v2(self, order: Order) -> dict[str, str]:
-        """A paid order as API v2 tells it, payer included."""
-        moment = dt.datetime.fromtimestamp(order.paid_at or 0, BEIJING)
-        return {
-            "openid": order.buyer.openid,
-            "trade_type": "JSAPI",
-            "bank_type": "OTHERS",
-            "total_fee": str(order.total),
-            "cash_fee": str(order.total),
-            "fee_type": "CNY",
-            "transaction_id": order.provider_no,
-            "out_trade_no": order.order_no,
-            "time_end": moment.strftime("%Y%m%d%H%M%S"),
-        }
 
     def _v2_refund_query(self, call: Call, _result: RefundResult) -> dict[str, str]:
         _only(call.parameters, "appid", "mch_id", "nonce_str", "sign", "sign_type", "out_refund_no")
         found = self.book.find_refund(call.parameters.get("out_refund_no", ""))
         if found is None:
             raise _Refusal("REFUNDNOTEXIST", "退款订单查询失败")
-        order, refund = found
-        return {
-            "transaction_id": order.provider_no,
-            "out_trade_no": order.order_no,
-            "total_fee": str(order.total),
-            "refund_count": "1",
-            "out_refund_no_0": refund.refund_no,
-            "refund_id_0": refund.provider_no,
-            "refund_fee_0": str(refund.amount),
-            "refund_status_0": _V2_RESULTS[self.book.result(refund)],
-            "refund_recv_accout_0": "沙箱零钱",
-        }
+        return refunded_v2(*found, self.book.result(found[1]))
 
     def _order(self, call: Call, missing: str) -> Order:
         number = call.parameters.get("out_trade_no", "")
@@ -460,32 +336,6 @@ class WechatPayProvider:
         return Answer(200, code, body, {"content-type": "text/xml"}, accepted)
 
 
-def bill_token(date: str) -> str:
-    """What the bill of a day is fetched with."""
-    return f"{date}_{hmac.digest(till_keys().api_v3_key.encode(), date.encode(), 'sha256').hex()}"
-
-
-def sign_message(keys: TillKeys, body: bytes, now: float, *, newer: bool) -> dict[str, str]:
-    """The headers that make a message WeChat Pay's.
-
-    Args:
-        keys: Everybody's.
-        body: The raw bytes.
-        now: Seconds since 1970.
-        newer: With the public key that has an id, not with the platform certificate.
-    """
-    timestamp, nonce = str(int(now)), secrets.token_hex(16)
-    message = b"%s\n%s\n%s\n" % (timestamp.encode(), nonce.encode(), body)
-    key = keys.public if newer else keys.platform
-    return {
-        "wechatpay-timestamp": timestamp,
-        "wechatpay-nonce": nonce,
-        "wechatpay-serial": keys.public_id if newer else keys.platform_serial,
-        "wechatpay-signature": base64.b64encode(key.sign(message, PKCS1v15(), SHA256())).decode(),
-        "wechatpay-signature-type": "WECHATPAY2-SHA256-RSA2048",
-    }
-
-
 def _need(given: Mapping[str, str], *names: str) -> None:
     for name in names:
         if not given.get(name):
@@ -510,7 +360,3 @@ def _flat(body: bytes) -> dict[str, str]:
         else:
             flat[name] = str(value)
     return flat
-
-
-def _time(at: float) -> str:
-    return dt.datetime.fromtimestamp(at, BEIJING).isoformat(timespec="seconds")

@@ -13,6 +13,7 @@ from integrations.flat_xml import flat_xml
 from integrations.payments import Channel
 from integrations.sandbox.merchants import till_keys
 from integrations.sandbox.tills import Tills
+from integrations.sandbox.wechat_pay_content import transaction
 
 __all__ = ["Callback", "written"]
 
@@ -43,7 +44,7 @@ def written(tills: Tills, channel: Channel, order_no: str, **changes: str | int)
     named = {_NAMES.get(name, {}).get(channel, name): value for name, value in changes.items()}
     messages = tills.messages
     if channel == "wechat_pay_v3":
-        content = {**tills.wechat_pay.transaction(order), "trade_state": "SUCCESS"}
+        content = {**transaction(order), "trade_state": "SUCCESS"}
         money = {name: named.pop(name) for name in ("currency", "total") if name in named}
         content |= {**named, "amount": {**content["amount"], **money}}
         return messages._json(order_no, "TRANSACTION.SUCCESS", content).sign(False)

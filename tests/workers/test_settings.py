@@ -62,7 +62,7 @@ def test_production_wants_every_secret_and_address(
 
 
 def test_nobody_guesses_whether_a_text_reaches_a_real_phone(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="ZJJ_SANDBOX_URL .* ZJJ_ALIYUN_ACCESS_KEY_ID"):
+    with pytest.raises(ConfigurationError, match=r"ZJJ_SANDBOX_URL .* ZJJ_ALIYUN_ACCESS_KEY_ID"):
         load_settings(
             data=tmp_path, sandbox_url="http://127.0.0.1:9", aliyun_access_key_id="LTAI-example"
         )

@@ -46,7 +46,7 @@ from integrations.sandbox.merchants import (
     wechat_pay_credentials,
     wechat_pay_v2_credentials,
 )
-from integrations.sandbox.wechat_pay import bill_token
+from integrations.sandbox.wechat_pay_bill import bill_token
 from integrations.wechat_pay.pay import BillLink, WechatPay
 from integrations.wechat_pay.pay_v2 import WechatPayV2
 from integrations.wechat_pay.v2 import signer as wechat_pay_v2_signer
