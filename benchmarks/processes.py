@@ -59,7 +59,7 @@ class Crew:
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
-                        start_new_session=True,
+                        process_group=0,
                     )
                 )
         groups = [f"-{process.pid}" for process in self._running]
@@ -68,7 +68,7 @@ class Crew:
             ["/bin/sh", "-c", 'read -r line; kill -KILL -- "$@"', "guard", *groups],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )
         return self
 

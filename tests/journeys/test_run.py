@@ -9,6 +9,9 @@ import socket
 
 from tests.journeys.houses import House
 
+COMMANDS = ("\0gateway", "\0urgent", "\0standard,bulk")
+"""Arguments by which the gateway and the two workers are told apart."""
+
 
 def test_a_demo_sends_one_code_and_leaves_nothing_running(house: House) -> None:
     done = house.command("run", "--demo", PHONE="16400009999")
@@ -86,6 +89,22 @@ def test_a_worker_that_falls_over_is_restarted(house: House) -> None:
     os.kill(worker, signal.SIGKILL)
     assert house.settled(house.enqueue("16400002222"))["state"] == "succeeded"
     assert "worker-urgent ended" in house.said()
+
+
+def test_the_gateway_goes_before_the_workers(house: House) -> None:
+    house.start()
+    (gateway,), (urgent,), (others,) = map(house.pids, COMMANDS)
+    niceness = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (gateway, urgent, others)]
+    assert niceness == sorted({*niceness})
+    # Linux weighs sessions before niceness (man sched, "The autogroup feature").
+    assert os.getsid(gateway) == os.getsid(urgent) == os.getsid(others)
+
+
+def test_ctrl_c_reaches_nobody_but_the_supervisor(house: House) -> None:
+    house.start()
+    parts = house.pids("workers.cli")
+    assert len(parts) > 3
+    assert len({os.getpgid(pid) for pid in parts}) == len(parts)
 
 
 def test_production_refuses_the_embedded_default(house: House) -> None:

@@ -50,7 +50,7 @@ class RedisServer:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
         )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():

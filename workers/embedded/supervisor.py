@@ -74,14 +74,17 @@ class Child:
     restart_at: float | None = None
 
     def start(self) -> None:
-        """Start it, on a lifeline, and out of reach of the terminal's Ctrl-C."""
+        """Start it, on a lifeline, and out of reach of the terminal's Ctrl-C.
+
+        In the supervisor's session: niceness counts within one only (man sched, "autogroup").
+        """
         self.process = subprocess.Popen(
             [sys.executable, "-m", *self.arguments],
             env={**os.environ, **self.environment, LIFELINE: "1"},
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=self.log,
-            start_new_session=True,
+            process_group=0,
         )
         self.started = time.monotonic()
         self.restart_at = None
