@@ -284,6 +284,14 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
     )
 
 
+def test_a_body_is_found_where_only_one_field_stands_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "shop.toml"
+    text = TEXT.replace('place = "form"\nnote', 'place = "query"\nnote', 1)
+    path.write_text(text.replace("OutId = { title", 'OutId = { place = "form", title', 1), "utf-8")
+
+    assert load_policy(path).operation("aliyun.sms.send").body == "form"
+
+
 def test_no_operation_names_itself(tmp_path: Path) -> None:
     text = TEXT.replace('title = "发送短信验证码', 'name = "other"\ntitle = "发送短信验证码', 1)
 

@@ -105,6 +105,33 @@ def test_the_query_keeps_what_reconciliation_needs_and_no_text() -> None:
     assert not any("Content" in path or "PhoneNum" in path for path in operation.reply.keep)
 
 
+def test_an_operation_tells_apart_what_each_side_decides() -> None:
+    sms, refund = POLICY.operation("aliyun.sms.send"), POLICY.operation("alipay.refund")
+
+    assert sms.held_names == {"phone", "code"}
+    assert sms.configured_names == {"sign_name", "template_code", "out_id"}
+    assert sms.constants == ("/", "application/json", "SendSms", "2017-05-25")
+    assert sms.nested == {"TemplateParam"}
+    assert sms.signed_names == frozenset()
+    assert refund.signed_names == {"timestamp", "sign"}
+    assert {"JSON", "utf-8", "RSA2", "1.0"} <= {*refund.constants}
+    assert [refund.fields[name].source for name in ("app_id", "format", "sign")] == [
+        "app_id",
+        "",
+        "",
+    ]
+
+
+def test_an_operation_has_one_body_or_none() -> None:
+    bodies = {name: POLICY.operation(name).body for name in ("alipay.refund", "jiguang.push.send")}
+    assert bodies == {"alipay.refund": "form", "jiguang.push.send": "json"}
+    assert POLICY.operation("wechat_pay.order.query").body is None
+
+
+def test_an_answer_is_read_up_to_a_quarter_of_a_mebibyte_where_nothing_else_is_said() -> None:
+    assert POLICY.operation("aliyun.sms.send").reply.largest == 256 * 1024
+
+
 def test_an_operation_that_nobody_declared_does_not_exist() -> None:
     with pytest.raises(ConfigurationError, match="jpush"):
         POLICY.operation("jpush.push")
