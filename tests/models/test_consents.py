@@ -234,6 +234,8 @@ def test_a_legal_duty_is_done_in_spite_of_it(engine: Engine, ledger: LedgerWrite
     _restrict(engine)
 
     assert _reason(engine, ledger, _wanted(engine, Demands(spared=True))) is None
+    _record(engine, CONSENT)
+    assert _reason(engine, ledger, _wanted(engine, replace(DEMANDS, spared=True))) is None
 
 
 def test_other_people_are_disclosed_as_before(engine: Engine, ledger: LedgerWriter) -> None:
