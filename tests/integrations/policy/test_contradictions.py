@@ -368,6 +368,11 @@ SMS, QUERY = "operations > aliyun.sms.send", "operations > wechat_pay.order.quer
             'reply.personal = { "Code"',
             ["operations > aliyun.login.phone > reply > personal"],
         ),
+        (
+            'reply.personal = { "GetMobileResultDTO.Mobile"',
+            'reply.personal = { "GetMobileResultDTO.Content"',
+            ["operations > aliyun.login.phone > reply > keep"],
+        ),
     ],
 )
 def test_a_contradiction_is_named_by_its_key_and_nothing_else_is(

@@ -122,6 +122,12 @@ def test_an_operation_tells_apart_what_each_side_decides() -> None:
     ]
 
 
+def test_a_signature_must_be_there_and_only_what_is_said_to_be_may_be_missing() -> None:
+    headers = POLICY.operation("aliyun.sms.send").headers
+    optional = [name for name, header in headers.items() if not header.required]
+    assert optional == ["x-acs-security-token"]
+
+
 def test_an_operation_has_one_body_or_none() -> None:
     bodies = {name: POLICY.operation(name).body for name in ("alipay.refund", "jiguang.push.send")}
     assert bodies == {"alipay.refund": "form", "jiguang.push.send": "json"}
