@@ -47,6 +47,7 @@ def test_what_everybody_can_reach_is_public(address: str) -> None:
         "2002:0a00:0001::",
         "2001:0:0a00::1",
         "2001:db8::1",
+        "4000::1",
     ],
 )
 def test_what_lies_inside_or_hides_another_is_not(address: str) -> None:

@@ -64,7 +64,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "integrations.reply": (f"{GATE}/test_reply.py", f"{GATE}/test_gate.py"),
     "integrations.disguises": (f"{GATE}/test_disguises.py", f"{GATE}/test_admission.py"),
     "integrations.detectors": (f"{GATE}/test_detectors.py", f"{GATE}/test_admission.py"),
-    "integrations.leaves": (f"{GATE}/test_leaves.py", f"{GATE}/test_admission.py"),
+    "integrations.leaves": (
+        f"{GATE}/test_leaves.py",
+        f"{GATE}/test_paths.py",
+        f"{GATE}/test_admission.py",
+    ),
     "integrations.flat_xml": (f"{GATE}/test_leaves.py", f"{GATE}/test_reply.py"),
     "integrations._wire": (
         "tests/integrations/test_public_addresses.py",

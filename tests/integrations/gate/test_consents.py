@@ -86,6 +86,16 @@ def test_what_is_no_childs_number_calls_for_no_guardian(policy: Policy, held: ob
     assert _demands(policy, held, guardian=None) == Demands(backend="shop")
 
 
+def test_what_is_sensitive_needs_a_standing_consent_whatever_its_purpose_says(
+    policy: Policy,
+) -> None:
+    phone = "user.contact.phone_number"
+    changed = policy.categories[phone].model_copy(update={"sensitive": True})
+    sensitive = policy.model_copy(update={"categories": {**policy.categories, phone: changed}})
+
+    assert _demands(sensitive) == Demands(backend="shop", consent="agreed-1", separate=True)
+
+
 def test_the_fourteenth_birthday_begins_at_midnight_in_china(policy: Policy) -> None:
     before = FOURTEEN - dt.timedelta(microseconds=1)
 
