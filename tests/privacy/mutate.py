@@ -51,11 +51,16 @@ TESTS: dict[str, tuple[str, ...]] = {
     "integrations.admission": (
         f"{GATE}/test_signed_fields.py",
         f"{GATE}/test_encrypted_fields.py",
+        f"{GATE}/test_places.py",
         f"{GATE}/test_admission.py",
         f"{GATE}/test_impersonal_fields.py",
         f"{GATE}/test_leaky_adapters.py",
     ),
     "integrations.gate": (
+        f"{GATE}/test_places.py",
+        f"{GATE}/test_signed_fields.py",
+        f"{GATE}/test_impersonal_fields.py",
+        f"{GATE}/test_own_hosts.py",
         f"{GATE}/test_gate.py",
         f"{GATE}/test_leaky_adapters.py",
         f"{GATE}/test_consents.py",

@@ -163,6 +163,11 @@ def test_the_configured_value_is_the_one_that_was_configured(operation: Operatio
     assert _reason(operation, _request(body=other)) == "field_value:OutId"
 
 
+def test_what_the_job_does_not_hold_is_in_no_field(operation: Operation) -> None:
+    with pytest.raises(Refused, match="field_value:PhoneNumbers"):
+        admit(operation, _request(), HELD[1:], TEXTS)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -29,6 +29,7 @@ from integrations.detectors import detect
         ("phone16400001234", "mobile number"),
         ("\ud83d16400001234", "mobile number"),
         ("user_16400001234", "mobile number"),
+        ("6222021234567890129 16400001234", "mobile number"),
         ("0123456789abcdef 16400001234", "mobile number"),
         ("990101185001010011", "identity number"),
         ("990101209912310019", "identity number"),

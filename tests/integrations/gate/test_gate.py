@@ -80,7 +80,7 @@ def test_a_disclosure_says_who_got_what_and_why_without_a_value(
     assert row.reason is None
     assert (row.job_id, row.attempt, row.fence) == (JOB, 1, 7)
     assert (row.operation, row.recipient, row.host) == ("aliyun.sms.send", "aliyun_sms", HOST)
-    assert row.clauses == ("一(1)1", "一(1)6", "五(1)")
+    assert (row.purpose, row.clauses) == ("verify_phone", ("一(1)1", "一(1)6", "五(1)"))
     assert row.categories == ("user.contact.phone_number", "user.authorization.credentials")
     assert row.stripped == ("scene", "user")
     assert PHONE not in repr(row)
@@ -281,6 +281,28 @@ def test_an_operation_with_a_sensitive_category_needs_it_whatever_its_purpose_sa
 
     assert not policy.separate_consent(operation)
     assert stricter.separate_consent(operation)
+
+
+@pytest.mark.parametrize("held", [True, None, 1.5, b"x"], ids=repr)
+def test_a_job_may_hold_what_is_no_text_and_it_stays(
+    policy: Policy, gate: Gate, operation: Operation, server: RecordingServer, held: object
+) -> None:
+    plain = make_attempt(policy)
+    attempt = make_attempt(policy, held={**plain.held, "more": held})
+    for each in (plain, attempt):
+        gate.send(operation.minimize(each.held, CONFIGURED), sign=sign, attempt=each)
+
+    assert server.requests[0] == server.requests[1]
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_a_gate_needs_a_policy_and_a_ledger_only(
+    policy: Policy, ledger: MemoryLedger, environment: str
+) -> None:
+    gate = Gate(policy, ledger, environment=environment)
+    gate.close()
+
+    assert gate.policy is policy
 
 
 def test_production_has_no_sandbox(policy: Policy, ledger: MemoryLedger) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from integrations.destinations import Destination, OwnHosts
 from integrations.policy import PACKAGED, Policy, PolicyError, load_policy
+from models.disclosures import SendResult
 from models.errors import DeniedError
 from models.pii import Phone
 from tests.integrations.gate.parts import (
@@ -83,6 +85,26 @@ def test_a_value_that_the_job_holds_is_found_in_a_path_too() -> None:
     server, ledger, _ = _send(policy, destination, held={"phone": Phone(PHONE)})
     assert server.connections == 0
     assert ledger.rows[-1].reason == "held_value:phone"
+
+
+def test_where_its_name_leads_inside_nothing_is_sent_and_that_is_on_record(
+    policy: Policy, ledger: MemoryLedger, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(_name: str, port: int, **_options: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    host = f"{HOST}:{server.port}"
+    gate = make_gate(policy, ledger, server.url, dial={}, own_hosts=OwnHosts([host]))
+    attempt = make_attempt(policy, held=HELD)
+    operation = policy.operations["backend.webhook"]
+    request = operation.minimize(attempt.held, {}, Destination(host, "/hook"))
+    with pytest.raises(DeniedError, match="not public"):
+        gate.send(request, sign=lambda _: SIGNED_CALLBACK, attempt=attempt)
+    gate.close()
+
+    assert server.connections == 0
+    assert [result.result for result in attempt.results] == [SendResult.UNSENT]
 
 
 def test_no_other_operation_can_be_sent_there(policy: Policy) -> None:
