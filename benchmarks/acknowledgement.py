@@ -33,7 +33,7 @@ from sqlalchemy import func, select
 from benchmarks.measuring import MeasurementError
 from benchmarks.processes import Crew
 from benchmarks.report import percentile
-from benchmarks.systems import OursOnSqlite, Parts, Setting
+from benchmarks.systems import AS_DELIVERED, OursOnSqlite, Parts
 from integrations.payments import Channel
 from integrations.sandbox.app import create_sandbox
 from integrations.sandbox.callbacks import Message
@@ -81,7 +81,7 @@ class _House(OursOnSqlite):
     """Processes as ``zjj run`` has them."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts, Setting(16))
+        super().__init__(parts, AS_DELIVERED)
         self.merchants = SandboxMerchants(parts.folder / "merchants")
         self.merchants.lay_out(_BACKEND)
         with socket.socket() as probe:

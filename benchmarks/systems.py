@@ -20,9 +20,9 @@ from models.upkeep import count_waiting
 from tasks import SmsCode
 from tests.servers import PostgresServer, RedisServer
 from workers.entrance import Entrance, open_entrance
-from workers.settings import load_settings
+from workers.settings import Settings, load_settings
 
-__all__ = ["PROCESSES", "SYSTEMS", "Parts", "Setting", "System"]
+__all__ = ["AS_DELIVERED", "PROCESSES", "SYSTEMS", "OursOnSqlite", "Parts", "Setting", "System"]
 
 PROCESSES = 2
 """Worker processes, one for each core."""
@@ -44,6 +44,10 @@ class Setting:
     def __str__(self) -> str:
         ahead = f", prefetch {self.prefetch}" if self.prefetch else ""
         return f"{PROCESSES} × {self.concurrency} {self.pool}{ahead}"
+
+
+AS_DELIVERED = Setting(Settings.model_fields["worker_threads"].default)
+"""Ours, as whoever sets nothing gets it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from benchmarks.processes import Crew
 from benchmarks.report import percentile
 from benchmarks.request import code_of, phone_of
 from benchmarks.responder import Responder
-from benchmarks.systems import OursOnSqlite, Parts, Setting
+from benchmarks.systems import AS_DELIVERED, OursOnSqlite, Parts
 from integrations.policy import load_policy
 from models.database import writing
 from models.jobs import NewJob, insert_jobs
@@ -113,7 +113,7 @@ def measure_urgency(
     responder.reset(latency_ms)
     with tempfile.TemporaryDirectory(prefix="zjj-bench-") as folder:
         parts = Parts(redis, postgres, responder.url, Path(folder))
-        house = _House(parts, Setting(16))
+        house = _House(parts, AS_DELIVERED)
         house.open()
         try:
             house.fill(bulk)

@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     )
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    worker_threads: Annotated[int, Field(ge=1, le=512)] = 16
+    worker_threads: Annotated[int, Field(ge=1, le=512)] = Field(
+        default=8, description="jobs at once in each process; they share one interpreter"
+    )
     grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=20.0, description="how long running jobs may take to settle after SIGTERM"
     )
