@@ -209,6 +209,21 @@ class PostgresServer(Server):
             self.close()
             raise
 
+    def kill(self) -> None:
+        """``kill -9`` of the server; a session serves on until it notices, and is waited for."""
+        sessions = self.children()
+        super().kill()
+        deadline = time.monotonic() + 10
+        while any(map(_runs, sessions)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def children(self) -> list[int]:
+        """Ids of its processes beside the first one."""
+        if not self._alive():
+            return []
+        found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in found.split()]
+
     def url(self, database: str = "postgres") -> str:
         """URL of one database, in SQLAlchemy's form."""
         return f"postgresql+psycopg://zjj:{self._password}@127.0.0.1:{self.port}/{database}"
@@ -383,6 +398,14 @@ def _open_to_all(path: Path) -> bool:
     """Whether every folder on the way may be entered by anybody."""
     resolved = path.resolve()
     return all(part.stat().st_mode & stat.S_IXOTH for part in (resolved, *resolved.parents))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        _, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    except OSError:
+        return False
+    return not rest.strip().startswith("Z")
 
 
 def _clean_environment(directory: Path) -> dict[str, str]:

@@ -41,8 +41,7 @@ def _vanish(server: PostgresServer, full: bool) -> None:
 
 def _freeze(server: PostgresServer, _full: bool) -> None:
     """Its connections stand, and nobody answers: as behind a network that swallows everything."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
-    frozen = [server.pid, *map(int, children.read_text().split())]
+    frozen = [server.pid, *server.children()]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     time.sleep(10)
