@@ -57,6 +57,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{GATE}/test_leaky_adapters.py",
     ),
     "integrations.gate": (
+        f"{GATE}/test_encrypted_fields.py",
         f"{GATE}/test_places.py",
         f"{GATE}/test_signed_fields.py",
         f"{GATE}/test_impersonal_fields.py",
