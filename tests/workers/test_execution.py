@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.claims import ClaimRequest, write_claims
@@ -34,12 +32,6 @@ from workers.execution import Execution
 from workers.maintenance import Rescuer
 from workers.outlet import open_outlet
 from workers.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ import pytest
 from sqlalchemy import Engine, select
 
 from integrations.policy import load_policy
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from integrations.sandbox.tokens import phone_behind
@@ -44,12 +42,6 @@ from workers.settings import Settings, load_settings
 TOKEN = "sdk-token-0000000001"
 PHONE = phone_behind(TOKEN)
 BOTH = pytest.mark.parametrize("kind", [PhoneLogin, JiguangLogin])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
 
 
 @pytest.fixture

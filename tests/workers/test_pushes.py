@@ -11,8 +11,6 @@ import pytest
 from sqlalchemy import Engine, select
 
 from integrations.policy import load_policy
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
@@ -126,12 +124,6 @@ class House:
     def close(self) -> None:
         self._outlet.close()
         self._commits.close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from integrations.backend import BackendWebhooks
 from integrations.destinations import OwnHosts
 from integrations.gate import Gate
 from integrations.policy import load_policy
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
@@ -65,12 +63,6 @@ BOTH = ("aliyun_sms", "aliyun_sms_auth")
 SMS = "dysmsapi.aliyuncs.com"
 AUTH = "dypnsapi.aliyuncs.com"
 NOWHERE = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
 
 
 class World:

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
@@ -33,12 +31,6 @@ from workers.execution import Execution
 from workers.maintenance import Inquirer
 from workers.outlet import open_outlet
 from workers.settings import load_settings
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
 
 
 class Parts:

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from integrations.sandbox.app import create_sandbox
-from integrations.sandbox.config import SandboxConfig
 from integrations.sandbox.faults import Fault
 from integrations.sandbox.server import SandboxServer
 from models.clock import utc_now
@@ -87,12 +85,6 @@ class _Parts:
     def close(self) -> None:
         self.integrations.close()
         self.commits.close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(create_sandbox(SandboxConfig(limits=False))) as running:
-        yield running
 
 
 @pytest.fixture
