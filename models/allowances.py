@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, select, update
 
 from models.audits import Audit, write_audits
-from models.batches import Batch, among, insert_into, inserting, upserting
+from models.batches import Batch, among, columns_of, insert_into, inserting, upserting
 from models.errors import Throttled
 from models.group_commit import Transaction
 from models.limits import Demand, Rule, Take, Tally, Watch, milliseconds, throttled
@@ -193,7 +193,7 @@ class Books:
         )
 
 
-_COLUMNS = {column.name: column.type for column in limits.c}
+_COLUMNS = columns_of(limits)
 _PREPARE = Batch(
     _COLUMNS, lambda dialect, row: inserting(dialect, limits, row).on_conflict_do_nothing()
 )

@@ -37,7 +37,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["Batch", "Row", "among", "insert_into", "inserting", "picked_once", "upserting"]
+__all__ = [
+    "Batch",
+    "Row",
+    "among",
+    "columns_of",
+    "insert_into",
+    "inserting",
+    "picked_once",
+    "upserting",
+]
 
 Row = Mapping[str, ColumnElement[Any]]
 """The values of one row, by name, for use inside a statement."""
@@ -131,6 +140,11 @@ def among(dialect: str, values: Column[str], name: str) -> ColumnElement[bool]:
         return values == any_(bindparam(name, type_=ARRAY(Text)))
     listed = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
     return values.in_(select(listed.c.value))
+
+
+def columns_of(table: Table) -> dict[str, TypeEngine[Any]]:
+    """All columns of a table, for a batch of whole rows."""
+    return {column.name: column.type for column in table.c}
 
 
 def picked_once(column: Column[str], keys: Select[tuple[str]]) -> ColumnElement[bool]:

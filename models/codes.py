@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, delete, select, update
 
-from models.batches import Batch, among, upserting
+from models.batches import Batch, among, columns_of, upserting
 from models.claims import cut_short
 from models.group_commit import Transaction
 from models.tables import codes
@@ -211,7 +211,7 @@ def _standing(dialect: str) -> Select[Any]:
 
 
 _STORE = Batch(
-    {column.name: column.type for column in codes.c},
+    columns_of(codes),
     lambda dialect, row: upserting(dialect, codes, row, [name for name in row if name != "place"]),
 )
 

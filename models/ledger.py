@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Boolean, Connection, UpdateBase, or_, select
 
-from models.batches import Batch, Row, insert_into, upserting
+from models.batches import Batch, Row, columns_of, insert_into, upserting
 from models.chains import GENESIS, Fault, chain_key, head_mac, row_mac, verify_ledger
 from models.clock import Clock, utc_now
 from models.consents import nobody_restricted, obstacle
@@ -257,15 +257,13 @@ def _disclose(_: str, row: Row) -> UpdateBase:
     return disclosures.insert().from_select(columns, allowed)
 
 
-_DISCLOSURE = Batch(
-    {column.name: column.type for column in disclosures.c} | {"spared": Boolean()}, _disclose
-)
+_DISCLOSURE = Batch(columns_of(disclosures) | {"spared": Boolean()}, _disclose)
 _RESULT = Batch(
-    {column.name: column.type for column in disclosure_results.c},
+    columns_of(disclosure_results),
     lambda _, row: disclosure_results.insert().from_select(list(row.keys()), select(*row.values())),
 )
 
 _HEAD = Batch(
-    {column.name: column.type for column in ledger_heads.c},
+    columns_of(ledger_heads),
     lambda dialect, row: upserting(dialect, ledger_heads, row, ("seq", "mac", "updated_at")),
 )

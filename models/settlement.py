@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Boolean, Connection, bindparam, case, func, null, select, update
 
-from models.batches import Batch, upserting
+from models.batches import Batch, columns_of, upserting
 from models.disclosures import DisclosureResult, SendResult, Verdict
 from models.errors import RetryError
 from models.group_commit import Transaction, WriteApart
@@ -261,7 +261,7 @@ def _job_row(settlement: Settlement, state: State) -> dict[str, Any]:
 
 _ATTEMPT_UPDATED = ("event", "code", "provider_code", "ended_at", "milliseconds")
 _ATTEMPT = Batch(
-    {column.name: column.type for column in attempts.c},
+    columns_of(attempts),
     lambda dialect, row: upserting(dialect, attempts, row, _ATTEMPT_UPDATED),
 )
 

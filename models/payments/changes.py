@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, Connection, case, null, select, update
 
-from models.batches import Batch, insert_into, inserting
+from models.batches import Batch, columns_of, insert_into, inserting
 from models.errors import GiveUpError
 from models.identifiers import new_id
 from models.payments.mismatches import Mismatch, is_known, raise_mismatch
@@ -210,6 +210,6 @@ _NOTE = Batch(
     ),
 )
 _TELL = Batch(
-    {column.name: column.type for column in payment_transitions.c},
+    columns_of(payment_transitions),
     lambda dialect, row: inserting(dialect, payment_transitions, row),
 )
